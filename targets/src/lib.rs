@@ -1,1 +1,86 @@
-//! To be written.
+//! What the compiler knows about machines: targets are TOML files beside this crate (or the user's own), read into
+//! [`Target`]; instructions are defined once in Rust with their meaning.
+//!
+//! Data only: adding a target edits no other room.
+
+use serde::{Deserialize, Serialize};
+
+/// A machine to compile for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What `--target` takes.
+    pub name: String,
+    /// One line for `onnxc targets`.
+    pub description: String,
+    /// LLVM's triple, CPU and features (`+a,+b`).
+    pub triple: String,
+    pub cpu: String,
+    #[serde(default)]
+    pub features: String,
+    /// LLVM's ABI name where the triple alone does not say it (`ilp32f`, `lp64d`).
+    #[serde(default)]
+    pub abi: String,
+    /// Bits of a pointer: 32 or 64.
+    pub pointer_bits: u32,
+    pub float: FloatUnit,
+    pub vector: Vector,
+    #[serde(default)]
+    pub caches: Vec<Cache>,
+    /// Names of instructions from the instruction table that this machine has.
+    #[serde(default)]
+    pub instructions: Vec<String>,
+    /// How a program for it is run here; absent: it cannot be.
+    #[serde(default)]
+    pub runner: Option<Runner>,
+}
+
+/// What the scalar float hardware can do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FloatUnit {
+    /// Widest float type in hardware, in bits: 0 (none), 32 or 64.
+    pub bits: u32,
+    /// A fused multiply-add instruction.
+    pub fma: bool,
+    /// Instructions that round a float to an integral float.
+    pub round: bool,
+    /// Scalar float registers (those that vectors share, too).
+    pub registers: usize,
+}
+
+/// The vector unit; `bits = 0` where there is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// Bits of the widest register that pays.
+    pub bits: u32,
+    pub registers: usize,
+    /// Loads and stores can mask lanes at no cost.
+    #[serde(default)]
+    pub masked: bool,
+    /// Multiply-add takes one operand as a broadcast from memory at no cost (AVX-512).
+    #[serde(default)]
+    pub broadcast_operand: bool,
+    /// Multiply-add takes one operand as a lane of a vector or a scalar register (NEON, MVE, RVV).
+    #[serde(default)]
+    pub scalar_operand: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cache {
+    pub bytes: usize,
+}
+
+/// How to run a program for the target on the developer's machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "snake_case")]
+pub enum Runner {
+    /// It is (or may be) this machine.
+    Native,
+    /// `qemu-user`: a Linux program for another CPU. `emulator` is the program (`qemu-aarch64`), `cpu` its `-cpu`.
+    QemuUser { emulator: String, cpu: String, compiler: String },
+    /// `qemu-system`: a bare-metal image on `machine`. `memory` names the start-up's linker script.
+    QemuSystem { emulator: String, machine: String, cpu: String, memory: String },
+}

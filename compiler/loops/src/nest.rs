@@ -1,0 +1,70 @@
+use ir::DType;
+use serde::{Deserialize, Serialize};
+
+use crate::Expr;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub struct $name(pub u32);
+    )*};
+}
+ids! {
+    /// A buffer of a nest, by its place in `Nest::buffers`.
+    BufferId,
+    /// A loop variable.
+    LoopVar,
+    /// A register: a mutable local of one type. Code generation turns them into SSA values.
+    Reg
+}
+
+/// The type of a register or an expression in a nest: a scalar (`lanes == 1`) or a vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Type {
+    pub dtype: DType,
+    pub lanes: usize,
+}
+
+/// What a kernel may do with a buffer. Buffers of one nest do not overlap, unless both are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    Read,
+    Write,
+    /// Written and read within the kernel, dead outside.
+    Scratch,
+}
+
+/// One buffer argument of a kernel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Buffer {
+    pub name: String,
+    pub dtype: DType,
+    /// Elements.
+    pub len: usize,
+    pub access: Access,
+}
+
+/// A kernel as explicit loops. No allocation, no calls, no aliasing between operands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Nest {
+    pub name: String,
+    /// The kernel's arguments, in order.
+    pub buffers: Vec<Buffer>,
+    pub body: Vec<Stmt>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stmt {
+    /// `for var in (from..to).step_by(step)`; runs no iteration where `from >= to`. `step` is positive.
+    For { var: LoopVar, from: Expr, to: Expr, step: i64, parallel: bool, body: Vec<Stmt> },
+    If { condition: Expr, then: Vec<Stmt>, otherwise: Vec<Stmt> },
+    /// Declares a register; it lives to the end of the enclosing block.
+    Let { reg: Reg, ty: Type, value: Expr },
+    /// Gives a declared register another value.
+    Set { reg: Reg, value: Expr },
+    /// Writes the first `valid` lanes of `value` to neighbouring elements from `index` on.
+    Store { buffer: BufferId, index: Expr, value: Expr, valid: usize },
+}

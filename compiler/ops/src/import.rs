@@ -1,0 +1,171 @@
+use std::collections::BTreeMap;
+
+use ir::{DType, NodeKind, OpError, Scalar, Tensor, TensorType, Value};
+
+use crate::{AnyOp, Graph};
+
+/// An ONNX operator that an operator file reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Onnx {
+    /// `""` is the standard domain.
+    pub domain: &'static str,
+    pub op_type: &'static str,
+    /// The first opset whose form of it `import` understands; it must understand all later ones up to the newest.
+    pub since: i64,
+    /// Adds the nodes that stand for it and gives the value of each output, in order.
+    pub import: fn(&mut Import) -> Result<Vec<Value>, OpError>,
+}
+
+/// An entry of the standard domain.
+pub const fn onnx(op_type: &'static str, since: i64, import: fn(&mut Import) -> Result<Vec<Value>, OpError>) -> Onnx {
+    Onnx { domain: "", op_type, since, import }
+}
+
+/// An ONNX attribute's value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attribute {
+    Int(i64),
+    Float(f32),
+    String(String),
+    Tensor(Tensor),
+    Ints(Vec<i64>),
+    Floats(Vec<f32>),
+    Strings(Vec<String>),
+}
+
+/// One ONNX node on its way into the graph, as an operator's file sees it.
+pub struct Import<'a> {
+    pub graph: &'a mut Graph,
+    /// The ONNX node's name, for the nodes that come of it.
+    pub name: String,
+    /// The version of the node's domain that the model asks for.
+    pub opset: i64,
+    /// `None` is an optional input that was left out.
+    pub inputs: Vec<Option<Value>>,
+    pub attributes: BTreeMap<String, Attribute>,
+    /// For each output whether anybody reads it.
+    pub outputs: Vec<bool>,
+}
+
+/// More elements than any target holds; larger tensors are refused before anything is allocated.
+const MOST_ELEMENTS: usize = 1 << 31;
+
+impl Import<'_> {
+    /// The `k`-th input, which must be there.
+    pub fn input(&self, k: usize) -> Result<Value, OpError> {
+        self.optional(k).ok_or_else(|| OpError::new(format!("input {k} is missing")))
+    }
+
+    pub fn optional(&self, k: usize) -> Option<Value> {
+        self.inputs.get(k).copied().flatten()
+    }
+
+    /// All inputs, none of which may be left out.
+    pub fn all_inputs(&self) -> Result<Vec<Value>, OpError> {
+        (0..self.inputs.len()).map(|k| self.input(k)).collect()
+    }
+
+    pub fn ty(&self, value: Value) -> &TensorType {
+        self.graph.ty(value)
+    }
+
+    /// The `k`-th input's value, if it is there; an error if it is not known at compile time.
+    pub fn optional_constant(&self, k: usize) -> Result<Option<Tensor>, OpError> {
+        let Some(value) = self.optional(k) else { return Ok(None) };
+        match self.graph.constant_value(value) {
+            Some(tensor) => Ok(Some(tensor.clone())),
+            None => Err(OpError::new(format!(
+                "input {k} (`{}`) is not known at compile time",
+                self.graph.node(value.node).name
+            ))
+            .with_hint("make it an initializer, pin the dimensions it is computed from (--dim, --shape), or give its value (--set)")),
+        }
+    }
+
+    pub fn constant(&self, k: usize) -> Result<Tensor, OpError> {
+        self.optional_constant(k)?.ok_or_else(|| OpError::new(format!("input {k} is missing")))
+    }
+
+    pub fn int(&self, name: &str) -> Result<Option<i64>, OpError> {
+        self.attribute(name, "an integer", |a| if let Attribute::Int(v) = a { Some(*v) } else { None })
+    }
+
+    pub fn float(&self, name: &str) -> Result<Option<f32>, OpError> {
+        self.attribute(name, "a float", |a| if let Attribute::Float(v) = a { Some(*v) } else { None })
+    }
+
+    pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>, OpError> {
+        self.attribute(name, "a list of integers", |a| if let Attribute::Ints(v) = a { Some(v.clone()) } else { None })
+    }
+
+    pub fn floats(&self, name: &str) -> Result<Option<Vec<f32>>, OpError> {
+        self.attribute(name, "a list of floats", |a| if let Attribute::Floats(v) = a { Some(v.clone()) } else { None })
+    }
+
+    pub fn string(&self, name: &str) -> Result<Option<String>, OpError> {
+        self.attribute(name, "a string", |a| if let Attribute::String(v) = a { Some(v.clone()) } else { None })
+    }
+
+    pub fn tensor(&self, name: &str) -> Result<Option<Tensor>, OpError> {
+        self.attribute(name, "a tensor", |a| if let Attribute::Tensor(v) = a { Some(v.clone()) } else { None })
+    }
+
+    fn attribute<T>(
+        &self,
+        name: &str,
+        kind: &str,
+        get: impl Fn(&Attribute) -> Option<T>,
+    ) -> Result<Option<T>, OpError> {
+        match self.attributes.get(name) {
+            None => Ok(None),
+            Some(attribute) => {
+                get(attribute).map(Some).ok_or_else(|| OpError::new(format!("attribute `{name}` is not {kind}")))
+            }
+        }
+    }
+
+    /// Adds `op`; where every operand is a constant it is evaluated on the spot and becomes constants.
+    pub fn apply_all(&mut self, op: impl Into<AnyOp>, operands: &[Value]) -> Result<Vec<Value>, OpError> {
+        let op = op.into();
+        let types: Vec<TensorType> = operands.iter().map(|&value| self.ty(value).clone()).collect();
+        for ty in op.infer(&types)? {
+            let elements = ty.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            if elements.is_none_or(|n| n > MOST_ELEMENTS) {
+                return Err(OpError::new(format!("the result {ty} has too many elements")));
+            }
+        }
+        let constants: Option<Vec<&Tensor>> = operands.iter().map(|&value| self.graph.constant_value(value)).collect();
+        match constants {
+            Some(tensors) => {
+                let results = op.eval(&tensors);
+                Ok(results.into_iter().map(|tensor| self.graph.constant(self.name.clone(), tensor)).collect())
+            }
+            None => self.graph.apply(self.name.clone(), op, operands),
+        }
+    }
+
+    /// As [`Import::apply_all`], for an operator with one result.
+    pub fn apply(&mut self, op: impl Into<AnyOp>, operands: &[Value]) -> Result<Value, OpError> {
+        Ok(self.apply_all(op, operands)?[0])
+    }
+
+    /// The usual import: one operator over all inputs as they come, one output.
+    pub fn direct(&mut self, op: impl Into<AnyOp>) -> Result<Vec<Value>, OpError> {
+        let operands = self.all_inputs()?;
+        self.apply_all(op, &operands)
+    }
+
+    pub fn tensor_constant(&mut self, tensor: Tensor) -> Value {
+        self.graph.constant(self.name.clone(), tensor)
+    }
+
+    /// A scalar (rank 0) constant.
+    pub fn scalar(&mut self, dtype: DType, value: f64) -> Value {
+        self.tensor_constant(Tensor::scalar(Scalar::from_f64(dtype, value)))
+    }
+
+    /// Whether `value` is known now.
+    pub fn is_constant(&self, value: Value) -> bool {
+        matches!(self.graph.node(value.node).kind, NodeKind::Constant(_))
+    }
+}
