@@ -15,14 +15,18 @@ use loops::{Access, Buffer, BufferId, Expr, LoopVar, Nest, Reg, Stmt, Type};
 use targets::Target;
 
 use crate::flat::Flat;
+use crate::math::Unsupported;
 use crate::pack::{self, Packing};
 use crate::range::Ranges;
 use crate::{Argument, Kernel, Loop, Schedule};
 use guard::Guard;
 
-pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Kernel {
+pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Result<Kernel, Unsupported> {
     let mut emitter = Emitter::new(flat, schedule, target);
     emitter.domain(0);
+    if let Some(unsupported) = emitter.unsupported {
+        return Err(unsupported);
+    }
     let body = emitter.blocks.pop().unwrap_or_default();
     let mut kernel = Kernel {
         nest: Nest { name: name.to_owned(), buffers: emitter.buffers, body },
@@ -30,7 +34,7 @@ pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Ke
         schedule: schedule.clone(),
     };
     drop_unused(&mut kernel);
-    kernel
+    Ok(kernel)
 }
 
 /// Where the writing of loops stands.
@@ -62,6 +66,8 @@ pub(crate) struct Emitter<'a> {
     /// Open blocks, innermost last, and the registers that values were bound to in each.
     blocks: Vec<Vec<Stmt>>,
     bound: Vec<HashMap<(Expr, Type), Reg>>,
+    /// The first function that the target cannot compute.
+    unsupported: Option<Unsupported>,
 }
 
 impl<'a> Emitter<'a> {
@@ -110,6 +116,7 @@ impl<'a> Emitter<'a> {
             registers: Vec::new(),
             blocks: vec![Vec::new()],
             bound: vec![HashMap::new()],
+            unsupported: None,
         }
     }
 
@@ -293,16 +300,15 @@ fn drop_unused(kernel: &mut Kernel) {
             BufferId(next.saturating_sub(1))
         })
         .collect();
-    let keep = |k: usize| used[k];
-    let mut k = 0;
-    kernel.nest.buffers.retain(|_| (keep(k), k += 1).0);
-    k = 0;
-    kernel.arguments.retain(|_| (keep(k), k += 1).0);
+    let mut keep = used.iter();
+    kernel.nest.buffers.retain(|_| *keep.next().unwrap_or(&true));
+    let mut keep = used.iter();
+    kernel.arguments.retain(|_| *keep.next().unwrap_or(&true));
     renumber(&mut kernel.nest.body, &renumbered);
 }
 
 fn visit(body: &[Stmt], f: &mut dyn FnMut(BufferId)) {
-    let mut in_expr = |expr: &Expr, f: &mut dyn FnMut(BufferId)| {
+    let in_expr = |expr: &Expr, f: &mut dyn FnMut(BufferId)| {
         expr.any(&mut |node| {
             if let Expr::Load { buffer, .. } = node {
                 f(*buffer);

@@ -6,6 +6,7 @@
 mod choose;
 mod emit;
 mod flat;
+pub mod math;
 mod pack;
 mod range;
 
@@ -96,8 +97,14 @@ pub enum Loop {
     Panel { axis: usize, step: usize },
 }
 
-/// Loops for `stage` by the default schedule.
-pub fn lower(name: &str, stage: &Stage, operands: &[Operand], result: &Destination, target: &Target) -> Kernel {
+/// Loops for `stage` by the default schedule; an error where the target cannot compute a function that it uses.
+pub fn lower(
+    name: &str,
+    stage: &Stage,
+    operands: &[Operand],
+    result: &Destination,
+    target: &Target,
+) -> Result<Kernel, math::Unsupported> {
     let flat = flat::Flat::new(stage, operands, result);
     let schedule = choose::default_schedule(&flat, target);
     emit::emit(name, &flat, &schedule, target)

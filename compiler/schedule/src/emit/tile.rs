@@ -79,8 +79,8 @@ impl Emitter<'_> {
         let (bounds, discharged) = self.narrowed(axis);
         let unroll = if inner.is_empty() && discharged.is_empty() { self.schedule.unroll } else { 1 };
         let kept = self.guards.clone();
-        let mut place = 0;
-        self.guards.retain(|_| (!discharged.contains(&place), place += 1).0);
+        let open = kept.iter().enumerate().filter(|(place, _)| !discharged.contains(place));
+        self.guards = open.map(|(_, guard)| guard.clone()).collect();
         self.for_loop(bounds, unroll, (0, (extent - unroll) as i64), |e, var| {
             for step in 0..unroll {
                 e.axes[axis] = if step == 0 { var.clone() } else { var.clone() + Expr::int(step as i64) };

@@ -6,6 +6,7 @@ use loops::{Binary, BufferId, Expr, Stmt, Type, Unary};
 
 use super::guard::index_condition;
 use super::{Emitter, computed};
+use crate::math;
 use crate::range::decide;
 
 /// One vector (or scalar) of the register tile.
@@ -180,14 +181,23 @@ impl Emitter<'_> {
     }
 
     fn unary(&mut self, op: Unary, value: Expr, ty: Type) -> Expr {
-        let _ = self.target;
-        let _ = ty;
-        Expr::unary(op, value)
+        let (target, mut bind) = (self.target, |ty, value| self.bind(ty, value));
+        let expanded = math::expand(op, value, ty, target, &mut bind);
+        self.supported(expanded)
     }
 
     fn binary(&mut self, op: Binary, a: Expr, b: Expr, ty: Type) -> Expr {
-        let _ = ty;
-        Expr::binary(op, a, b)
+        let (target, mut bind) = (self.target, |ty, value| self.bind(ty, value));
+        let expanded = math::expand_binary(op, a, b, ty, target, &mut bind);
+        self.supported(expanded)
+    }
+
+    /// The value, or something in its place while the first reason why there is none is kept.
+    fn supported(&mut self, value: Result<Expr, math::Unsupported>) -> Expr {
+        value.unwrap_or_else(|unsupported| {
+            self.unsupported.get_or_insert(unsupported);
+            Expr::int(0)
+        })
     }
 }
 
