@@ -11,6 +11,7 @@ mod value;
 use std::collections::HashMap;
 
 use ir::DType;
+use loops::affine::Affine;
 use loops::{Access, Buffer, BufferId, Expr, LoopVar, Nest, Reg, Stmt, Type};
 use targets::Target;
 
@@ -30,6 +31,7 @@ pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Re
     let body = emitter.blocks.pop().unwrap_or_default();
     let mut kernel = Kernel {
         nest: Nest { name: name.to_owned(), buffers: emitter.buffers, body },
+        in_place: (0..emitter.arguments.len()).map(|k| in_place(flat, k)).collect(),
         arguments: emitter.arguments,
         schedule: schedule.clone(),
     };
@@ -288,6 +290,39 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// Whether every read of operand `k` is at the place that is written next, after all folding is done.
+fn in_place(flat: &Flat, k: usize) -> bool {
+    let result = Affine::of(&flat.result);
+    let mut reads = 0;
+    let mut elsewhere = false;
+    let mut look = |expr: &Expr, folded: bool| {
+        expr.any(&mut |node| {
+            if let Expr::Load { buffer, index, .. } = node
+                && buffer.0 as usize == k
+            {
+                reads += 1;
+                elsewhere |= folded || Affine::of(index) != result;
+            }
+            false
+        });
+    };
+    look(&flat.body, flat.fold.is_some());
+    look(&flat.finish, false);
+    reads > 0 && !elsewhere
+}
+
+/// Redirects what `kernel` reads from `argument` to its result.
+pub(crate) fn unite(kernel: &mut Kernel, argument: usize, result: usize) {
+    let place = |k: usize| if k == argument { result } else { k };
+    let shifted = |k: usize| BufferId((place(k) - usize::from(place(k) > argument)) as u32);
+    let ids: Vec<BufferId> = (0..kernel.arguments.len()).map(shifted).collect();
+    renumber(&mut kernel.nest.body, &ids);
+    kernel.nest.buffers[result].access = Access::Update;
+    kernel.nest.buffers.remove(argument);
+    kernel.arguments.remove(argument);
+    kernel.in_place.remove(argument);
+}
+
 /// Drops arguments that nothing reads any more (constants that are read packed).
 fn drop_unused(kernel: &mut Kernel) {
     let mut used = vec![false; kernel.nest.buffers.len()];
@@ -302,6 +337,8 @@ fn drop_unused(kernel: &mut Kernel) {
         .collect();
     let mut keep = used.iter();
     kernel.nest.buffers.retain(|_| *keep.next().unwrap_or(&true));
+    let mut keep = used.iter();
+    kernel.in_place.retain(|_| *keep.next().unwrap_or(&true));
     let mut keep = used.iter();
     kernel.arguments.retain(|_| *keep.next().unwrap_or(&true));
     renumber(&mut kernel.nest.body, &renumbered);

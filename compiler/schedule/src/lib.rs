@@ -56,7 +56,24 @@ pub struct Kernel {
     pub nest: Nest,
     /// One per buffer of the nest, in order.
     pub arguments: Vec<Argument>,
+    /// Per buffer of the nest: each element of it is read only right before the same place of the result is written,
+    /// so that the result may take its memory.
+    pub in_place: Vec<bool>,
     pub schedule: Schedule,
+}
+
+impl Kernel {
+    /// The place of the result among the arguments.
+    pub fn result_argument(&self) -> Option<usize> {
+        self.arguments.iter().position(|argument| matches!(argument, Argument::Result))
+    }
+
+    /// Makes the result take the memory of an argument that `in_place` allows.
+    pub fn unite(&mut self, argument: usize) {
+        if let Some(result) = self.result_argument() {
+            emit::unite(self, argument, result);
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
