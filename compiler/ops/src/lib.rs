@@ -7,6 +7,7 @@
 mod elementwise;
 mod gather;
 mod import;
+mod macs;
 mod meaning;
 // The list in `ops/mod.rs` is generated from the files beside it; `UPDATE=1 cargo test -p ops` rewrites it.
 pub mod ops;
