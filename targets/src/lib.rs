@@ -3,6 +3,8 @@
 //!
 //! Data only: adding a target edits no other room.
 
+pub mod instructions;
+
 use serde::{Deserialize, Serialize};
 
 /// A machine to compile for.
