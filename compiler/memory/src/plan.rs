@@ -103,7 +103,7 @@ fn improve(buffers: &[Buffer], mut best: Plan, mut order: Vec<usize>, bound: usi
 
 /// Places the buffers one after the other, each into the smallest gap that takes it, or else at the end.
 fn place(buffers: &[Buffer], order: &[usize]) -> Plan {
-    let mut offsets = vec![0; buffers.len()];
+    let mut offsets = vec![0usize; buffers.len()];
     // Placed buffers by offset.
     let mut placed: Vec<usize> = Vec::with_capacity(buffers.len());
     let mut arena_bytes = 0;
