@@ -4,6 +4,7 @@
 //! compare by value.
 
 mod dtype;
+mod float;
 mod graph;
 mod scalar;
 mod tensor;
@@ -11,6 +12,7 @@ mod text;
 mod verify;
 
 pub use dtype::DType;
+pub use float::Float;
 pub use graph::{Graph, Node, NodeId, NodeKind, Operator, Value};
 pub use scalar::Scalar;
 pub use tensor::{Element, Tensor, TensorType};
