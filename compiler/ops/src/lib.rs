@@ -8,6 +8,7 @@ mod along;
 mod elementwise;
 mod gather;
 mod import;
+mod macs;
 mod meaning;
 // The list in `ops/mod.rs` is generated from the files beside it; `UPDATE=1 cargo test -p ops` rewrites it.
 pub mod ops;
