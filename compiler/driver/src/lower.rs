@@ -1,12 +1,4 @@
 //! From the rewritten graph to kernels, buffers and calls.
-<<<<<<< HEAD
-
-use std::fmt;
-
-use ir::TensorType;
-use targets::Target;
-
-=======
 //!
 //! Every value of the graph gets a place: computed values a buffer, views and reshapes a look at somebody else's, parts
 //! of a concatenation their slice of the whole. What cannot be looked at where it lies is copied.
@@ -23,7 +15,6 @@ use targets::Target;
 
 use value::Lowering;
 
->>>>>>> main
 /// A model as kernels over one arena, and what the reports say of each.
 #[derive(Debug)]
 pub struct Lowered<'a> {
@@ -34,11 +25,7 @@ pub struct Lowered<'a> {
     pub kernels: Vec<KernelReport>,
 }
 
-<<<<<<< HEAD
-/// One kernel in the per-node table.
-=======
 /// One kernel's call in the per-node table.
->>>>>>> main
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelReport {
     /// The names of the ONNX nodes that it computes, joined by `+`.
@@ -55,31 +42,20 @@ pub struct KernelReport {
 /// Why a graph cannot be lowered for a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LowerError {
-<<<<<<< HEAD
-=======
     /// The ONNX nodes concerned.
     pub nodes: String,
->>>>>>> main
     pub message: String,
     pub hint: Option<String>,
 }
 
 impl fmt::Display for LowerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-<<<<<<< HEAD
-        f.write_str(&self.message)
-=======
         write!(f, "{}: {}", self.nodes, self.message)
->>>>>>> main
     }
 }
 
 impl std::error::Error for LowerError {}
 
-<<<<<<< HEAD
-pub fn lower<'a>(_graph: &ops::Graph, _target: &'a Target, _name: &str) -> Result<Lowered<'a>, LowerError> {
-    Err(LowerError { message: "lowering has not landed".to_owned(), hint: None })
-=======
 /// Lowers `graph` for `target`; every symbol will start with `name`.
 pub fn lower<'a>(graph: &ops::Graph, target: &'a Target, name: &str) -> Result<Lowered<'a>, LowerError> {
     let mut lowering = Lowering::new(graph, target);
@@ -92,5 +68,4 @@ pub fn lower<'a>(graph: &ops::Graph, target: &'a Target, name: &str) -> Result<L
     lowering.deliver_outputs()?;
     lowering.reuse_in_place();
     Ok(lowering.into_module(name))
->>>>>>> main
 }
