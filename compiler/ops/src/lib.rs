@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use elementwise::{Elementwise, check};
-pub use import::{Attribute, Import, Onnx, onnx};
+pub use import::{Attribute, Import, Onnx, elements_within_limits, onnx};
 pub use meaning::Meaning;
 pub use ops::{AnyOp, OpKind};
 
