@@ -4,11 +4,13 @@
 //! compare by value.
 
 mod dtype;
+mod float;
 mod graph;
 mod scalar;
 mod tensor;
 
 pub use dtype::DType;
+pub use float::Float;
 pub use graph::{Graph, Node, NodeId, NodeKind, Operator, Value};
 pub use scalar::Scalar;
 pub use tensor::{Element, Tensor, TensorType};

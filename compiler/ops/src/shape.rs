@@ -58,6 +58,12 @@ pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
     }
 }
 
+/// Extents that a model states as a tensor.
+pub fn extents(list: &[i64]) -> Result<Vec<usize>, OpError> {
+    let extent = |&e: &i64| usize::try_from(e).map_err(|_| OpError::new(format!("an extent is {e}")));
+    list.iter().map(extent).collect()
+}
+
 /// Exactly `N` inputs.
 pub fn inputs<const N: usize>(inputs: &[TensorType]) -> Result<&[TensorType; N], OpError> {
     inputs.try_into().map_err(|_| OpError::new(format!("takes {N} inputs, got {}", inputs.len())))
