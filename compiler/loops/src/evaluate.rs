@@ -238,6 +238,9 @@ fn strided<T: Copy + Default>(data: &[T], lanes: usize, stride: i64, base: i64) 
 }
 
 fn gather(values: &Values, index: &[Column], row: &Row, active: Option<&[bool]>) -> Column {
+    // What is the same in every lane is read once, if any lane asks for it.
+    let uniform = index.iter().all(Column::is_uniform);
+    let active = active.filter(|mask| !uniform || mask.iter().all(|&lane| !lane));
     let linear = |lane: usize| -> usize {
         if active.is_some_and(|mask| !mask[lane]) {
             return usize::MAX;
@@ -250,7 +253,7 @@ fn gather(values: &Values, index: &[Column], row: &Row, active: Option<&[bool]>)
         }
         sum as usize
     };
-    let lanes = if index.iter().all(Column::is_uniform) { 1 } else { row.lanes };
+    let lanes = if uniform { 1 } else { row.lanes };
     let column = match &values.data {
         Column::Float(data) => Column::Float((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0.0)).collect()),
         Column::Int(data) => Column::Int((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0)).collect()),
