@@ -238,11 +238,15 @@ fn strided<T: Copy + Default>(data: &[T], lanes: usize, stride: i64, base: i64) 
 }
 
 fn gather(values: &Values, index: &[Column], row: &Row, active: Option<&[bool]>) -> Column {
-    // What is the same in every lane is read once, if any lane asks for it.
-    let uniform = index.iter().all(Column::is_uniform);
-    let active = active.filter(|mask| !uniform || mask.iter().all(|&lane| !lane));
+    let lanes = if index.iter().all(Column::is_uniform) { 1 } else { row.lanes };
+    let is_active = |lane: usize| match active {
+        // One read for all lanes counts if any of them does.
+        Some(mask) if lanes == 1 => mask.contains(&true),
+        Some(mask) => mask[lane],
+        None => true,
+    };
     let linear = |lane: usize| -> usize {
-        if active.is_some_and(|mask| !mask[lane]) {
+        if !is_active(lane) {
             return usize::MAX;
         }
         let mut sum = 0;
@@ -253,7 +257,6 @@ fn gather(values: &Values, index: &[Column], row: &Row, active: Option<&[bool]>)
         }
         sum as usize
     };
-    let lanes = if uniform { 1 } else { row.lanes };
     let column = match &values.data {
         Column::Float(data) => Column::Float((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0.0)).collect()),
         Column::Int(data) => Column::Int((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0)).collect()),
@@ -411,7 +414,7 @@ fn power(base: i64, exponent: i64) -> i64 {
 }
 
 fn compare(op: Compare, dtype: DType, a: &Column, b: &Column, lanes: usize) -> Column {
-    fn holds<T: PartialOrd>(op: Compare, a: T, b: T) -> bool {
+    fn holds<T: PartialOrd + Copy>(op: Compare, a: T, b: T) -> bool {
         match op {
             Compare::Eq => a == b,
             Compare::Ne => a != b,
