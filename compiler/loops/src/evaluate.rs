@@ -414,7 +414,7 @@ fn power(base: i64, exponent: i64) -> i64 {
 }
 
 fn compare(op: Compare, dtype: DType, a: &Column, b: &Column, lanes: usize) -> Column {
-    fn holds<T: PartialOrd>(op: Compare, a: T, b: T) -> bool {
+    fn holds<T: PartialOrd + Copy>(op: Compare, a: T, b: T) -> bool {
         match op {
             Compare::Eq => a == b,
             Compare::Ne => a != b,
