@@ -22,7 +22,13 @@ fn target(fma: bool, round: bool) -> Target {
         abi: String::new(),
         pointer_bits: 64,
         float: FloatUnit { bits: 32, fma, round, registers: 16 },
-        vector: Vector { bits: 0, registers: 0, masked: false, broadcast_operand: false, scalar_operand: false },
+        vector: Vector {
+            bits: 0,
+            registers: 0,
+            masked: false,
+            broadcast_operand: false,
+            scalar_operand: false,
+        },
         caches: vec![],
         instructions: vec![],
         runner: None,
@@ -92,7 +98,10 @@ fn ulp(exact: f64, got: f32) -> f64 {
 
 /// Both signs of every [`STRIDE`]-th float up to `limit`.
 fn sweep(limit: f32) -> Vec<f32> {
-    (0..=limit.to_bits()).step_by(STRIDE).flat_map(|bits| [f32::from_bits(bits), -f32::from_bits(bits)]).collect()
+    (0..=limit.to_bits())
+        .step_by(STRIDE)
+        .flat_map(|bits| [f32::from_bits(bits), -f32::from_bits(bits)])
+        .collect()
 }
 
 /// The floats nearest to multiples of π/2, where reducing the angle cancels most.
@@ -203,6 +212,8 @@ fn remainder_rows() -> String {
     let (a, b) = pairs(1 << 18, |a, b| {
         (uniform(a, -1.0, 1.0) * 1e3, uniform(b, -1.0, 1.0) * 10f32.powi((b % 20) as i32 / 2 - 8))
     });
+    let stated = a.into_iter().zip(b).filter(|(a, b)| (a / b).abs() < 2f32.powi(40));
+    let (a, b): (Vec<f32>, Vec<f32>) = stated.unzip();
     let rem = row("rem", "|a / b| < 2⁴⁰", 0.0, |target| {
         let got = Program::binary(Binary::Rem, target).run(&[&a, &b]);
         worst(&a, &got, |k| f64::from(a[k]) % f64::from(b[k]))
@@ -230,7 +241,10 @@ fn documented_errors() {
         let new = format!("{head}<!-- measured -->\n{table}<!-- end -->{tail}");
         std::fs::write(path, new).unwrap();
     } else {
-        assert_eq!(old, table, "docs/numerics.md is out of date: UPDATE=1 cargo test -p schedule --test numerics");
+        assert_eq!(
+            old, table,
+            "docs/numerics.md is out of date: UPDATE=1 cargo test -p schedule --test numerics"
+        );
     }
 }
 
@@ -291,10 +305,18 @@ fn special_values() {
                 if x.abs() > function.limit && x.is_finite() {
                     // No accuracy is promised, but no nonsense either.
                     assert!(!got.is_nan(), "{}({x:e}) is {got:e}", function.name);
-                    assert!(function.op == Unary::Tan || got.abs() <= 1.0, "{}({x:e}) is {got:e}", function.name);
+                    assert!(
+                        function.op == Unary::Tan || got.abs() <= 1.0,
+                        "{}({x:e}) is {got:e}",
+                        function.name
+                    );
                     continue;
                 }
-                assert!(ulp(exact, got) <= function.goal, "{}({x:e}) is {got:e}, not {exact:e}", function.name);
+                assert!(
+                    ulp(exact, got) <= function.goal,
+                    "{}({x:e}) is {got:e}, not {exact:e}",
+                    function.name
+                );
                 let zero_sign = exact != 0.0 || exact.is_sign_negative() == got.is_sign_negative();
                 assert!(zero_sign, "{}({x:e}) is {got:e}, not {exact:e}", function.name);
             }
@@ -368,6 +390,7 @@ fn halves_are_computed_in_f32() {
 #[test]
 fn doubles_are_refused() {
     let ty = Type { dtype: DType::F64, lanes: 1 };
-    let error = math::expand(Unary::Exp, Expr::Reg(Reg(0)), ty, &target(true, true), &mut |_, e| e).unwrap_err();
+    let error =
+        math::expand(Unary::Exp, Expr::Reg(Reg(0)), ty, &target(true, true), &mut |_, e| e).unwrap_err();
     assert_eq!(error.to_string(), "exp of f64 is not supported; f32, f16 and bf16 are");
 }
