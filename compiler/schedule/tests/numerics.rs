@@ -129,9 +129,9 @@ const ANGLE: f32 = 1e5;
 const FUNCTIONS: [Function; 15] = [
     Function { name: "exp", op: Unary::Exp, exact: f64::exp, limit: ALL, domain: "all", goal: 2.0 },
     Function { name: "log", op: Unary::Log, exact: f64::ln, limit: ALL, domain: "all", goal: 2.0 },
-    Function { name: "sin", op: Unary::Sin, exact: f64::sin, limit: ANGLE, domain: "|x| ≤ 10⁵", goal: 2.0 },
-    Function { name: "cos", op: Unary::Cos, exact: f64::cos, limit: ANGLE, domain: "|x| ≤ 10⁵", goal: 2.0 },
-    Function { name: "tan", op: Unary::Tan, exact: f64::tan, limit: ANGLE, domain: "|x| ≤ 10⁵", goal: 4.0 },
+    Function { name: "sin", op: Unary::Sin, exact: f64::sin, limit: ANGLE, domain: "−10⁵ to 10⁵", goal: 2.0 },
+    Function { name: "cos", op: Unary::Cos, exact: f64::cos, limit: ANGLE, domain: "−10⁵ to 10⁵", goal: 2.0 },
+    Function { name: "tan", op: Unary::Tan, exact: f64::tan, limit: ANGLE, domain: "−10⁵ to 10⁵", goal: 4.0 },
     Function { name: "asin", op: Unary::Asin, exact: f64::asin, limit: ALL, domain: "all", goal: 4.0 },
     Function { name: "acos", op: Unary::Acos, exact: f64::acos, limit: ALL, domain: "all", goal: 4.0 },
     Function { name: "atan", op: Unary::Atan, exact: f64::atan, limit: ALL, domain: "all", goal: 4.0 },
@@ -210,15 +210,15 @@ fn pow_row() -> String {
 
 fn remainder_rows() -> String {
     let (a, b) = pairs(1 << 18, |a, b| {
-        (uniform(a, -1.0, 1.0) * 1e3, uniform(b, -1.0, 1.0) * 10f32.powi((b % 20) as i32 / 2 - 8))
+        (uniform(a, -1.0, 1.0) * 1e3, uniform(b, -1.0, 1.0) * 10f32.powi((b % 24) as i32 / 2 - 8))
     });
     let stated = a.into_iter().zip(b).filter(|(a, b)| (a / b).abs() < 2f32.powi(40));
     let (a, b): (Vec<f32>, Vec<f32>) = stated.unzip();
-    let rem = row("rem", "|a / b| < 2⁴⁰", 0.0, |target| {
+    let rem = row("rem", "quotient below 2⁴⁰", 0.0, |target| {
         let got = Program::binary(Binary::Rem, target).run(&[&a, &b]);
         worst(&a, &got, |k| f64::from(a[k]) % f64::from(b[k]))
     });
-    let modulo = row("mod", "|a / b| < 2⁴⁰", 0.5, |target| {
+    let modulo = row("mod", "quotient below 2⁴⁰", 0.5, |target| {
         let got = Program::binary(Binary::Mod, target).run(&[&a, &b]);
         worst(&a, &got, |k| {
             let (a, b) = (f64::from(a[k]), f64::from(b[k]));
