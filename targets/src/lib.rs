@@ -3,6 +3,14 @@
 //!
 //! Data only: adding a target edits no other room.
 
+pub mod instructions;
+mod custom;
+mod description;
+mod host;
+mod presets;
+
+pub use description::TargetError;
+
 use serde::{Deserialize, Serialize};
 
 /// A machine to compile for.
@@ -79,8 +87,25 @@ pub struct Cache {
 pub enum Runner {
     /// It is (or may be) this machine.
     Native,
-    /// `qemu-user`: a Linux program for another CPU. `emulator` is the program (`qemu-aarch64`), `cpu` its `-cpu`.
-    QemuUser { emulator: String, cpu: String, compiler: String },
-    /// `qemu-system`: a bare-metal image on `machine`. `memory` names the start-up's linker script.
-    QemuSystem { emulator: String, machine: String, cpu: String, memory: String },
+    /// `qemu-user`: a Linux program for another CPU. `emulator` is the program (`qemu-aarch64`), `cpu` its `-cpu`;
+    /// `compiler` is a GCC that links for the target when given `flags`.
+    QemuUser {
+        emulator: String,
+        cpu: String,
+        compiler: String,
+        #[serde(default)]
+        flags: Vec<String>,
+    },
+    /// `qemu-system`: a bare-metal image on `machine` with `cpu` (the board's own if empty). `memory` names the
+    /// start-up's linker script (`runtime/baremetal/`); `compiler` and `flags` as above.
+    QemuSystem {
+        emulator: String,
+        machine: String,
+        #[serde(default)]
+        cpu: String,
+        memory: String,
+        compiler: String,
+        #[serde(default)]
+        flags: Vec<String>,
+    },
 }

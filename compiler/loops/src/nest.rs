@@ -52,6 +52,8 @@ impl std::fmt::Display for Type {
 pub enum Access {
     Read,
     Write,
+    /// Read and then written, in place.
+    Update,
     /// Written and read within the kernel, dead outside.
     Scratch,
 }
