@@ -163,6 +163,9 @@ pub static INSTRUCTIONS: &[Instruction] = &[
     },
 ];
 
+/// The table as the interpreter of nests takes it.
+pub struct Table;
+
 /// The instruction called `name`.
 pub fn find(name: &str) -> Option<&'static Instruction> {
     INSTRUCTIONS.iter().find(|instruction| instruction.name == name)

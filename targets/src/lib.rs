@@ -7,6 +7,7 @@ pub mod instructions;
 mod custom;
 mod description;
 mod host;
+mod meaning;
 mod presets;
 
 pub use description::TargetError;

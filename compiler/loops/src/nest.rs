@@ -34,6 +34,13 @@ impl Type {
     pub fn vector(dtype: DType, lanes: usize) -> Type {
         Type { dtype, lanes }
     }
+
+    /// The type of the same bits in elements of `dtype`, if they fill whole ones.
+    pub fn reinterpreted(self, dtype: DType) -> Option<Type> {
+        let bits = self.dtype.bits() as usize * self.lanes;
+        let whole = bits % dtype.bits() as usize == 0 && self.dtype != DType::Bool && dtype != DType::Bool;
+        whole.then(|| Type { dtype, lanes: bits / dtype.bits() as usize })
+    }
 }
 
 /// `f32`, `f32x16`.

@@ -183,8 +183,10 @@ impl Value {
         Value::from_scalars(to, (0..self.lanes()).map(one))
     }
 
+    /// The same bits as elements of `to`, which they fill.
     pub fn bits(&self, to: DType) -> Value {
-        Value::from_scalars(to, self.scalars().map(|scalar| Scalar { dtype: to, bits: scalar.bits }))
+        let bytes: Vec<u8> = self.scalars().flat_map(Scalar::to_le_bytes).collect();
+        Value::from_scalars(to, bytes.chunks_exact(to.bytes()).map(|bytes| Scalar::from_le_bytes(to, bytes)))
     }
 
     /// All lanes folded into one: the upper half onto the lower, until one is left. An odd last lane is folded onto

@@ -9,14 +9,14 @@ use crate::{Access, Binary, Buffer, BufferId, Expr, LoopVar, Nest, Reg, Stmt, Ty
 
 /// The target instructions that nests name; `()` has none.
 pub trait Instructions {
-    /// The result's type, if there is such an instruction.
-    fn result(&self, name: &str) -> Option<Type>;
+    /// The types of the operands and of the result, if there is such an instruction.
+    fn signature(&self, name: &str) -> Option<(Vec<Type>, Type)>;
     /// What it computes; `None` if the operands are not its own.
     fn run(&self, name: &str, args: &[Value]) -> Option<Value>;
 }
 
 impl Instructions for () {
-    fn result(&self, _: &str) -> Option<Type> {
+    fn signature(&self, _: &str) -> Option<(Vec<Type>, Type)> {
         None
     }
 
@@ -211,15 +211,18 @@ impl Verifier<'_> {
                 }
             }
             Expr::Cast(dtype, a) => Ok(Type { dtype: *dtype, ..self.type_of(a)? }),
-            Expr::Bits(dtype, a) => match self.type_of(a)? {
-                ty if ty.dtype.bits() == dtype.bits() => Ok(Type { dtype: *dtype, ..ty }),
-                ty => Err(format!("the bits of {ty} as {dtype}")),
-            },
+            Expr::Bits(dtype, a) => {
+                let ty = self.type_of(a)?;
+                ty.reinterpreted(*dtype).ok_or_else(|| format!("the bits of {ty} as {dtype}"))
+            }
             Expr::Instruction { name, args } => {
-                for arg in args {
-                    self.type_of(arg)?;
+                let args = args.iter().map(|arg| self.type_of(arg)).collect::<Result<Vec<Type>, _>>()?;
+                let signature = self.instructions.signature(name);
+                let (taken, result) = signature.ok_or_else(|| format!("no instruction is called `{name}`"))?;
+                match args == taken {
+                    true => Ok(result),
+                    false => Err(format!("`{name}` of {}; it takes {}", list(&args), list(&taken))),
                 }
-                self.instructions.result(name).ok_or_else(|| format!("no instruction is called `{name}`"))
             }
         }
     }
@@ -236,6 +239,10 @@ impl Verifier<'_> {
             _ => Err(format!("{op:?} of {ty}")),
         }
     }
+}
+
+fn list(types: &[Type]) -> String {
+    types.iter().map(Type::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn binary(op: Binary, ty: Type) -> Result<Type, String> {

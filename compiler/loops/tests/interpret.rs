@@ -7,8 +7,9 @@ use loops::{Instructions, Type, Value, interpret, parse, verify};
 struct Dot2;
 
 impl Instructions for Dot2 {
-    fn result(&self, name: &str) -> Option<Type> {
-        (name == "dot2").then(|| Type::scalar(DType::I32))
+    fn signature(&self, name: &str) -> Option<(Vec<Type>, Type)> {
+        let (sum, pair) = (Type::scalar(DType::I32), Type::vector(DType::I16, 2));
+        (name == "dot2").then(|| (vec![sum, pair, pair], sum))
     }
 
     fn run(&self, _: &str, args: &[Value]) -> Option<Value> {
@@ -129,7 +130,9 @@ fn malformed_nests_are_refused() {
     assert_eq!(judged("y[0] = x[0] & x[1]"), "nest k: And of f32");
     assert_eq!(judged("n[0] = exp(1_i32)"), "nest k: Exp of i32");
     assert_eq!(judged("n[0] = bits<i32>(x[0])"), "ok");
-    assert_eq!(judged("n[0] = bits<i32>(1)"), "nest k: the bits of i64 as i32");
+    assert_eq!(judged("let r0: i32 = bits<i32>(1)"), "nest k: register r0 is i32x2, expected i32");
+    assert_eq!(judged("n[0] = bits<i32>(1_i16)"), "nest k: the bits of i16 as i32");
+    assert_eq!(judged("n[0] = @dot2(1_i32)"), "nest k: `dot2` of i32; it takes i32, i16x2, i16x2");
     assert_eq!(judged("n[0] = @dot3(1)"), "nest k: no instruction is called `dot3`");
 }
 
