@@ -77,11 +77,11 @@ fn check((definition, types): (Definition, [TensorType; 2]), instruction: &str, 
 }
 
 const INSTRUCTIONS: [(&str, &str); 5] = [
-    ("vpdpbusd", "sapphirerapids"),
+    ("vpdpbusd512", "sapphirerapids"),
     ("vpdpbusd256", "sapphirerapids"),
     ("sdot", "neoverse-n1"),
     ("smlad", "cortex-m4f"),
-    ("vmladava", "cortex-m55"),
+    ("vmladava_s8", "cortex-m55"),
 ];
 
 #[test]
