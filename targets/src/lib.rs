@@ -3,10 +3,10 @@
 //!
 //! Data only: adding a target edits no other room.
 
-pub mod instructions;
 mod custom;
 mod description;
 mod host;
+pub mod instructions;
 mod presets;
 
 pub use description::TargetError;
