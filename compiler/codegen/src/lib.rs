@@ -13,16 +13,19 @@ mod function;
 mod kernel;
 mod lower;
 mod machine;
+mod parallel;
 mod typing;
 mod weights;
 
 use std::fmt;
 
 pub use archive::archive;
+use entry::Run;
 use loops::Nest;
 use targets::Target;
 
-/// Everything that goes into one object file.
+/// Everything that goes into one object file: `<name>_run`, and `<name>_run_threads` where a nest has a parallel loop
+/// outermost.
 #[derive(Debug, Clone)]
 pub struct Module<'a> {
     /// A C identifier; every symbol starts with it.
@@ -161,14 +164,21 @@ fn translated<'l>(
         for (k, nest) in module.kernels.iter().enumerate() {
             kernel(&functions, &entry::kernel_symbol(module, k), nest)?;
         }
-        functions.entry(module);
+        functions.entry(module, Run::Serial);
+        if module.kernels.iter().any(parallel::is_parallel) {
+            functions.entry(module, Run::Threads);
+        }
     }
     lower::translate(&context, mlir, llvm)
 }
 
 fn kernel(functions: &function::Functions, symbol: &str, nest: &Nest) -> Result<(), CodegenError> {
     let named = |message| CodegenError::Kernel { kernel: nest.name.clone(), message };
-    functions.kernel(symbol, nest).map_err(named)
+    match parallel::is_parallel(nest) {
+        true => functions.parallel_kernel(symbol, nest),
+        false => functions.kernel(symbol, nest),
+    }
+    .map_err(named)
 }
 
 /// Whether every call names what the module has.
