@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use elementwise::{Elementwise, check};
-pub use import::{Attribute, Import, Onnx, element_type, onnx};
+pub use import::{Attribute, Import, Onnx, element_type, elements_within_limits, onnx};
 pub use meaning::Meaning;
 pub use ops::{AnyOp, OpKind};
 pub use reference::evaluate;
