@@ -114,6 +114,10 @@ impl Op for ConvTranspose {
         }
         Meaning::Compute(Definition::single(stage))
     }
+
+    fn in_layout(&self, layout: Layout) -> Option<ConvTranspose> {
+        Some(ConvTranspose { layout, ..self.clone() })
+    }
 }
 
 impl ConvTranspose {
