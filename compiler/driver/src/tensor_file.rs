@@ -43,9 +43,26 @@ pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Diagnostic> {
         write_as_its_type(&mut file, tensor)?;
         file.flush()
     });
-    result.map_err(|error| {
-        Diagnostic::usage(code::CANNOT_WRITE, format!("cannot write `{}`: {error}", path.display()))
-    })
+    result.map_err(|error| unwritable(path, &error))
+}
+
+/// Writes arrays under their names as one `.npz`.
+pub fn write_npz(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<(), Diagnostic> {
+    let mut result = File::create(path).map(|file| npyz::npz::NpzWriter::new(BufWriter::new(file)));
+    if let Ok(archive) = &mut result {
+        for (name, tensor) in arrays {
+            if let Err(error) = add_array(archive.zip_writer(), name, tensor) {
+                result = Err(error);
+                break;
+            }
+        }
+    }
+    result.map(drop).map_err(|error| unwritable(path, &error))
+}
+
+/// Writes `tensor` as ONNX's test data do.
+pub fn write_pb(path: &Path, name: &str, tensor: &Tensor) -> Result<(), Diagnostic> {
+    std::fs::write(path, onnx::write_tensor_pb(name, tensor)).map_err(|error| unwritable(path, &error))
 }
 
 fn extension(path: &Path) -> &str {
@@ -58,6 +75,10 @@ fn text(error: impl std::fmt::Display) -> String {
 
 fn unreadable(path: &Path, why: &str) -> Diagnostic {
     Diagnostic::usage(code::CANNOT_READ, format!("cannot read `{}`: {why}", path.display()))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::usage(code::CANNOT_WRITE, format!("cannot write `{}`: {error}", path.display()))
 }
 
 fn read_npy(mut reader: impl Read) -> Result<Tensor, String> {
