@@ -12,6 +12,12 @@ pub(crate) fn weights_symbol(module: &Module) -> String {
     format!("{}_weights", module.name)
 }
 
+/// What goes into the object: the module's weights, unless no call reads any.
+pub(crate) fn weights<'m>(module: &'m Module) -> &'m [u8] {
+    let read = |place: &Place| matches!(place, Place::Weights { .. });
+    if module.calls.iter().any(|call| call.arguments.iter().any(read)) { &module.weights } else { &[] }
+}
+
 /// A kernel's symbol.
 pub(crate) fn kernel_symbol(module: &Module, kernel: usize) -> String {
     format!("{}_{}", module.name, module.kernels[kernel].name)
@@ -20,7 +26,7 @@ pub(crate) fn kernel_symbol(module: &Module, kernel: usize) -> String {
 impl<'c, 'a> Functions<'c, 'a> {
     /// The weights as zeros of the right size and section; their bytes are written into the object file.
     pub fn weights(&self, module: &Module) {
-        if module.weights.is_empty() {
+        if weights(module).is_empty() {
             return;
         }
         let context = self.context;
@@ -97,7 +103,7 @@ impl<'c, 'a> Bases<'c, 'a> {
             (0..count).map(member).collect()
         };
         let (inputs, outputs) = (members(0, module.inputs), members(1, module.outputs));
-        let weights = (!module.weights.is_empty()).then(|| {
+        let weights = (!weights(module).is_empty()).then(|| {
             let name = [("global_name", build.symbol(&weights_symbol(module)))];
             build.ssa("llvm.mlir.addressof", &[], build.pointer(), &name)
         });

@@ -121,14 +121,14 @@ pub fn emit(module: &Module) -> Result<Object, CodegenError> {
     let llvm = inkwell::context::Context::create();
     let ir = translated(module, &llvm)?;
     let mut bytes = machine::object(&ir, module.target, &machine)?;
-    let weights = entry::weights_symbol(module);
-    weights::patch(&mut bytes, &weights, &module.weights)?;
+    let (symbol, weights) = (entry::weights_symbol(module), entry::weights(module));
+    weights::patch(&mut bytes, &symbol, weights)?;
     let undefined = weights::undefined_symbols(&bytes)?;
     if !undefined.is_empty() {
         return Err(CodegenError::Undefined { target: module.target.name.clone(), symbols: undefined });
     }
-    let code_bytes = weights::code_bytes(&bytes, &weights)?;
-    Ok(Object { bytes, code_bytes, weights_bytes: module.weights.len() })
+    let code_bytes = weights::code_bytes(&bytes, &symbol)?;
+    Ok(Object { bytes, code_bytes, weights_bytes: weights.len() })
 }
 
 /// The target's assembly for `module`, for a reader.
