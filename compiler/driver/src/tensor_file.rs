@@ -48,16 +48,18 @@ pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Diagnostic> {
 
 /// Writes arrays under their names as one `.npz`.
 pub fn write_npz(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<(), Diagnostic> {
-    let mut result = File::create(path).map(|file| npyz::npz::NpzWriter::new(BufWriter::new(file)));
-    if let Ok(archive) = &mut result {
+    let write = || -> io::Result<()> {
+        let mut archive = npyz::npz::NpzWriter::new(BufWriter::new(File::create(path)?));
         for (name, tensor) in arrays {
-            if let Err(error) = add_array(archive.zip_writer(), name, tensor) {
-                result = Err(error);
-                break;
-            }
+            let file_name = npyz::npz::file_name_from_array_name(name);
+            archive.zip_writer().start_file(file_name, Default::default())?;
+            let mut bytes = Vec::new();
+            write_as_its_type(&mut bytes, tensor)?;
+            archive.zip_writer().write_all(&bytes)?;
         }
-    }
-    result.map(drop).map_err(|error| unwritable(path, &error))
+        archive.zip_writer().finish()?.flush()
+    };
+    write().map_err(|error| unwritable(path, &error))
 }
 
 /// Writes `tensor` as ONNX's test data do.

@@ -52,7 +52,7 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
         progress.say("compare");
         let expected = match trial.expected {
             Some(expected) => expected,
-            None => ops::reference::evaluate(&artifact.reference, &trial.inputs),
+            None => ops::evaluate(&artifact.reference, &trial.inputs),
         };
         cases.push(case(trial.name, &artifact, &expected, execution, tolerance));
     }
