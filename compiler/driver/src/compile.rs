@@ -107,7 +107,7 @@ fn not_emitted(error: &CodegenError) -> Diagnostic {
 }
 
 fn nests(lowered: &Lowered) -> String {
-    lowered.module.kernels.iter().map(|nest| format!("{nest:#?}\n")).collect::<Vec<_>>().join("\n")
+    lowered.module.kernels.iter().map(|nest| format!("{nest}\n")).collect::<Vec<_>>().join("\n")
 }
 
 fn mlir(lowered: &Lowered) -> String {
