@@ -3,7 +3,6 @@
 //!
 //! Data only: adding a target edits no other room.
 
-pub mod instructions;
 mod custom;
 mod description;
 mod host;
