@@ -95,6 +95,16 @@ impl<O: Operator> Graph<O> {
         &self.nodes[id]
     }
 
+    /// As [`Graph::node`], for an id that may not be of this graph.
+    pub fn get(&self, id: NodeId) -> Option<&Node<O>> {
+        self.nodes.node_weight(id)
+    }
+
+    /// All nodes, by id.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes.node_indices()
+    }
+
     pub fn ty(&self, value: Value) -> &TensorType {
         &self.nodes[value.node].types[value.result]
     }
@@ -168,5 +178,75 @@ impl<O: Operator> Graph<O> {
             }
         }
         self.nodes.retain_nodes(|_, id| live.contains(&id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DType, verify};
+
+    /// The identity.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Same;
+
+    impl Operator for Same {
+        fn name(&self) -> &'static str {
+            "same"
+        }
+        fn attributes(&self) -> serde_json::Map<String, serde_json::Value> {
+            serde_json::Map::new()
+        }
+        fn parse(_: &str, _: serde_json::Map<String, serde_json::Value>) -> Result<Same, OpError> {
+            Ok(Same)
+        }
+        fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
+            Ok(inputs.to_vec())
+        }
+    }
+
+    fn chain() -> (Graph<Same>, Value, Value) {
+        let mut graph = Graph::new("chain");
+        let x = graph.input("x", TensorType::new(DType::F32, [2]));
+        let y = graph.apply("y", Same, &[x]).unwrap()[0];
+        graph.output("y", y);
+        (graph, x, y)
+    }
+
+    fn complaint(graph: &Graph<Same>) -> String {
+        verify(graph).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_sound_graph_verifies() {
+        assert_eq!(verify(&chain().0), Ok(()));
+    }
+
+    #[test]
+    fn the_verifier_finds_a_wrong_type() {
+        let (mut graph, _, y) = chain();
+        graph.nodes[y.node].types[0].dtype = DType::I8;
+        assert!(complaint(&graph).starts_with("same `y` (node 1) is "), "{}", complaint(&graph));
+    }
+
+    #[test]
+    fn the_verifier_finds_a_cycle() {
+        let (mut graph, _, y) = chain();
+        let z = graph.apply("z", Same, &[y]).unwrap()[0];
+        graph.nodes.add_edge(z.node, y.node, Operand { result: 0, place: 1 });
+        assert_eq!(complaint(&graph), "same `y` (node 1) is on a cycle");
+    }
+
+    #[test]
+    fn the_verifier_finds_what_is_missing() {
+        let (mut graph, x, y) = chain();
+        graph.output("z", Value { node: y.node, result: 1 });
+        assert_eq!(complaint(&graph), "output `z` is not there");
+        let (mut graph, ..) = chain();
+        graph.inputs.clear();
+        assert_eq!(complaint(&graph), "input `x` (node 0) is an undeclared input");
+        let (mut graph, ..) = chain();
+        graph.nodes.remove_node(x.node);
+        assert_eq!(complaint(&graph), "node `` (node 0) is declared as an input and is none");
     }
 }

@@ -4,14 +4,20 @@
 //! compare by value.
 
 mod dtype;
+mod float;
 mod graph;
 mod scalar;
 mod tensor;
+mod text;
+mod verify;
 
 pub use dtype::DType;
+pub use float::Float;
 pub use graph::{Graph, Node, NodeId, NodeKind, Operator, Value};
 pub use scalar::Scalar;
 pub use tensor::{Element, Tensor, TensorType};
+pub use text::{ParseError, parse, print, print_elided};
+pub use verify::{VerifyError, verify};
 
 /// Why an operator rejects its attributes or inputs. The caller knows which node it is and adds that.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -351,7 +351,10 @@ fn binary_float(op: Binary, a: f64, b: f64) -> f64 {
         Binary::Mul => a * b,
         Binary::Div => a / b,
         Binary::Rem => a % b,
-        Binary::Mod => a - b * (a / b).floor(),
+        Binary::Mod => {
+            let rem = a % b;
+            if rem != 0.0 && (rem < 0.0) != (b < 0.0) { rem + b } else { rem }
+        }
         Binary::Pow => a.powf(b),
         Binary::Min => if a < b { a } else { b },
         Binary::Max => if a > b { a } else { b },

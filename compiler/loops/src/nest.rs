@@ -32,6 +32,8 @@ pub struct Type {
 pub enum Access {
     Read,
     Write,
+    /// Read and then written, in place.
+    Update,
     /// Written and read within the kernel, dead outside.
     Scratch,
 }

@@ -53,6 +53,75 @@ fn dtypes(inputs: &[TensorType]) -> Vec<DType> {
     inputs.iter().map(|ty| ty.dtype).collect()
 }
 
+/// Writes an elementwise operator in one piece: name, ONNX operators, result type and what one element is.
+///
+/// The last part is a closure over the operator, the first operand's type and the operands' elements. Float attributes
+/// are listed with their defaults after the name; `from_onnx` then reads them under the same names.
+macro_rules! elementwise {
+    (
+        $(#[$doc:meta])*
+        $op:ident = $name:literal, $onnx:expr, $result:expr, $body:expr $(,)?
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        pub struct $op;
+
+        crate::elementwise::elementwise! { @meaning $op = $name, $onnx, $result, $body }
+    };
+    (
+        $(#[$doc:meta])*
+        $op:ident { $($field:ident: $default:expr),+ } = $name:literal, $onnx:expr, $result:expr, $body:expr $(,)?
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        pub struct $op { $(pub $field: ir::Float),+ }
+
+        impl Default for $op {
+            fn default() -> $op {
+                $op { $($field: ir::Float($default)),+ }
+            }
+        }
+
+        impl $op {
+            /// The attributes of an ONNX node, which has them under the same names.
+            fn from_onnx(node: &crate::Import) -> Result<$op, ir::OpError> {
+                Ok($op { $($field: ir::Float(node.float(stringify!($field))?.unwrap_or($default))),+ })
+            }
+        }
+
+        crate::elementwise::elementwise! { @meaning $op = $name, $onnx, $result, $body }
+    };
+    (@meaning $op:ident = $name:literal, $onnx:expr, $result:expr, $body:expr) => {
+        impl crate::Elementwise for $op {
+            const NAME: &'static str = $name;
+            const ONNX: &'static [crate::Onnx] = &$onnx;
+            const ARITY: (usize, usize) = crate::elementwise::arity::<$op, _>($body);
+
+            fn result(&self, inputs: &[ir::DType]) -> Result<ir::DType, ir::OpError> {
+                $result(inputs)
+            }
+
+            fn body(&self, args: &[loops::Expr], inputs: &[ir::DType]) -> loops::Expr {
+                crate::elementwise::body::<$op, _>($body, self, inputs, args)
+            }
+        }
+    };
+}
+pub(crate) use elementwise;
+
+type Body<T, const N: usize> = fn(&T, DType, [Expr; N]) -> Expr;
+
+pub(crate) const fn arity<T, const N: usize>(_: Body<T, N>) -> (usize, usize) {
+    (N, N)
+}
+
+pub(crate) fn body<T, const N: usize>(body: Body<T, N>, op: &T, inputs: &[DType], args: &[Expr]) -> Expr {
+    match args.to_vec().try_into() {
+        Ok(args) => body(op, inputs[0], args),
+        Err(_) => panic!("{} elements for an operator of {N} operands", args.len()),
+    }
+}
+
 /// Checks for [`Elementwise::result`].
 pub mod check {
     use super::*;
@@ -73,6 +142,36 @@ pub mod check {
     /// As [`same`], anything but `bool`.
     pub fn same_number(inputs: &[DType]) -> Result<DType, OpError> {
         same(inputs).and_then(|d| require(d, d != DType::Bool, "a number type"))
+    }
+
+    /// As [`same`], integers only.
+    pub fn same_int(inputs: &[DType]) -> Result<DType, OpError> {
+        same(inputs).and_then(|d| require(d, d.is_int(), "an integer type"))
+    }
+
+    /// As [`same`], types with negative numbers only.
+    pub fn same_signed(inputs: &[DType]) -> Result<DType, OpError> {
+        same(inputs).and_then(|d| require(d, d.is_float() || d.is_signed_int(), "a signed type"))
+    }
+
+    /// As [`same`], `bool` and integers.
+    pub fn same_bits(inputs: &[DType]) -> Result<DType, OpError> {
+        same(inputs).and_then(|d| require(d, !d.is_float(), "bool or an integer type"))
+    }
+
+    /// Numbers of one type, about which the result is a statement.
+    pub fn number_to_bool(inputs: &[DType]) -> Result<DType, OpError> {
+        same_number(inputs).map(|_| DType::Bool)
+    }
+
+    /// Floats of one type, about which the result is a statement.
+    pub fn float_to_bool(inputs: &[DType]) -> Result<DType, OpError> {
+        same_float(inputs).map(|_| DType::Bool)
+    }
+
+    /// Anything of one type, about which the result is a statement.
+    pub fn any_to_bool(inputs: &[DType]) -> Result<DType, OpError> {
+        same(inputs).map(|_| DType::Bool)
     }
 
     pub fn require(dtype: DType, holds: bool, wanted: &str) -> Result<DType, OpError> {

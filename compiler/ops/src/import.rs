@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use ir::{DType, NodeKind, OpError, Scalar, Tensor, TensorType, Value};
 
+use crate::ops::{cast::Cast, reshape::Reshape};
 use crate::{AnyOp, Graph};
 
 /// An ONNX operator that an operator file reads.
@@ -31,6 +32,38 @@ pub enum Attribute {
     Ints(Vec<i64>),
     Floats(Vec<f32>),
     Strings(Vec<String>),
+}
+
+/// The element type behind ONNX's `TensorProto.DataType` code.
+pub fn element_type(code: i64) -> Result<DType, OpError> {
+    Ok(match code {
+        1 => DType::F32,
+        2 => DType::U8,
+        3 => DType::I8,
+        4 => DType::U16,
+        5 => DType::I16,
+        6 => DType::I32,
+        7 => DType::I64,
+        9 => DType::Bool,
+        10 => DType::F16,
+        11 => DType::F64,
+        12 => DType::U32,
+        13 => DType::U64,
+        16 => DType::BF16,
+        other => {
+            let name = match other {
+                8 => "string",
+                14 | 15 => "complex",
+                17..=20 | 24 => "float8",
+                21 | 22 => "4-bit integer",
+                23 => "float4",
+                25 | 26 => "2-bit integer",
+                _ => "unknown",
+            };
+            return Err(OpError::new(format!("element type {other} ({name}) is not supported"))
+                .with_hint("bool, integers of 8 to 64 bits, float16, bfloat16, float and double are"));
+        }
+    })
 }
 
 /// One ONNX node on its way into the graph, as an operator's file sees it.
@@ -153,6 +186,28 @@ impl Import<'_> {
     pub fn direct(&mut self, op: impl Into<AnyOp>) -> Result<Vec<Value>, OpError> {
         let operands = self.all_inputs()?;
         self.apply_all(op, &operands)
+    }
+
+    /// `op` over the inputs one after the other, for ONNX operators that take any number of them.
+    pub fn chain(&mut self, op: impl Into<AnyOp>) -> Result<Vec<Value>, OpError> {
+        let op = op.into();
+        let inputs = self.all_inputs()?;
+        let (&first, rest) = inputs.split_first().ok_or_else(|| OpError::new("input 0 is missing"))?;
+        let last = rest.iter().try_fold(first, |sum, &next| self.apply(op.clone(), &[sum, next]))?;
+        Ok(vec![last])
+    }
+
+    /// `value` as `dtype`, without a node where it is that already.
+    pub fn cast(&mut self, value: Value, dtype: DType) -> Result<Value, OpError> {
+        if self.ty(value).dtype == dtype { Ok(value) } else { self.apply(Cast { to: dtype }, &[value]) }
+    }
+
+    /// `value` in another shape of as many elements, without a node where it has it already.
+    pub fn reshape(&mut self, value: Value, shape: &[usize]) -> Result<Value, OpError> {
+        if self.ty(value).shape == shape {
+            return Ok(value);
+        }
+        self.apply(Reshape { shape: shape.to_vec() }, &[value])
     }
 
     pub fn tensor_constant(&mut self, tensor: Tensor) -> Value {

@@ -4,12 +4,15 @@
 //! it means ([`Op::meaning`]). Everything else (reference evaluation, constant folding, fusion, code) follows from
 //! the meaning.
 
+mod along;
 mod elementwise;
 mod gather;
 mod import;
+mod macs;
 mod meaning;
 // The list in `ops/mod.rs` is generated from the files beside it; `UPDATE=1 cargo test -p ops` rewrites it.
 pub mod ops;
+mod reference;
 pub mod shape;
 
 use std::fmt::Debug;
@@ -20,9 +23,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use elementwise::{Elementwise, check};
-pub use import::{Attribute, Import, Onnx, onnx};
+pub use import::{Attribute, Import, Onnx, element_type, onnx};
 pub use meaning::Meaning;
 pub use ops::{AnyOp, OpKind};
+pub use reference::evaluate;
 
 /// The graph that all of the compiler works on.
 pub type Graph = ir::Graph<AnyOp>;

@@ -1,11 +1,19 @@
 //! Shape arithmetic that several operators share.
 
+mod interpolation;
 mod layout;
+mod lookup;
+mod pool;
 mod window;
 
 use ir::{OpError, TensorType};
 
+use crate::Import;
+
+pub use interpolation::{Coordinates, Kernel, ResizedAxis, Rounding};
 pub use layout::{Layout, LayoutAxes};
+pub use lookup::looked_up;
+pub use pool::Pool;
 pub use window::Window;
 
 /// The ONNX (NumPy) broadcast of `shapes`.
@@ -50,6 +58,12 @@ pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
     }
 }
 
+/// Extents that a model states as a tensor.
+pub fn extents(list: &[i64]) -> Result<Vec<usize>, OpError> {
+    let extent = |&e: &i64| usize::try_from(e).map_err(|_| OpError::new(format!("an extent is {e}")));
+    list.iter().map(extent).collect()
+}
+
 /// Exactly `N` inputs.
 pub fn inputs<const N: usize>(inputs: &[TensorType]) -> Result<&[TensorType; N], OpError> {
     inputs.try_into().map_err(|_| OpError::new(format!("takes {N} inputs, got {}", inputs.len())))
@@ -61,4 +75,14 @@ pub fn positive(value: i64, name: &str) -> Result<usize, OpError> {
         .ok()
         .filter(|&v| v > 0)
         .ok_or_else(|| OpError::new(format!("`{name}` is {value}, must be at least 1")))
+}
+
+/// An attribute or input that must be at least 0.
+pub fn extent(value: i64, name: &str) -> Result<usize, OpError> {
+    usize::try_from(value).map_err(|_| OpError::new(format!("`{name}` is {value}, must not be negative")))
+}
+
+/// The list that opset `since` and later give as input `k` and earlier ones as attribute `name`.
+pub fn input_or_ints(node: &Import, k: usize, name: &str, since: i64) -> Result<Option<Vec<i64>>, OpError> {
+    if node.opset < since { node.ints(name) } else { Ok(node.optional_constant(k)?.map(|tensor| tensor.to_i64s())) }
 }

@@ -1,1 +1,128 @@
-//! To be written.
+//! From what a kernel computes to how: a [`loops::Definition`]'s stage and a target give a nest of loops.
+//!
+//! A schedule is data ([`Schedule`]); [`default_schedule`] finds a good one from the target's description alone.
+//! This room knows no operator.
+
+mod choose;
+mod emit;
+mod flat;
+pub mod math;
+mod pack;
+mod range;
+
+use ir::DType;
+use loops::{Definition, Nest, Source, Stage};
+use serde::{Deserialize, Serialize};
+use targets::Target;
+
+/// Where a tensor's elements lie in its buffer: element `[i, j, ...]` at `offset + i · strides[0] + j · strides[1] ...`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// In elements, as are the strides.
+    pub offset: i64,
+    pub strides: Vec<i64>,
+}
+
+impl View {
+    /// Row-major and dense.
+    pub fn contiguous(shape: &[usize]) -> View {
+        let strides = ir::TensorType::new(DType::U8, shape).strides();
+        View { offset: 0, strides: strides.into_iter().map(|s| s as i64).collect() }
+    }
+}
+
+/// What a stage reads from: an operand, an earlier stage's result or a table.
+#[derive(Debug, Clone)]
+pub struct Operand {
+    pub source: Source,
+    pub dtype: DType,
+    pub view: View,
+    /// Elements of the buffer behind the view.
+    pub len: usize,
+    /// Known at compile time and dense: it may be read in another order than it is stored in.
+    pub constant: bool,
+}
+
+/// Where a stage's result goes.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    pub view: View,
+    pub len: usize,
+}
+
+/// A kernel as loops, and what its buffers stand for.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    pub nest: Nest,
+    /// One per buffer of the nest, in order.
+    pub arguments: Vec<Argument>,
+    /// Per buffer of the nest: each element of it is read only right before the same place of the result is written,
+    /// so that the result may take its memory.
+    pub in_place: Vec<bool>,
+    pub schedule: Schedule,
+}
+
+impl Kernel {
+    /// The place of the result among the arguments.
+    pub fn result_argument(&self) -> Option<usize> {
+        self.arguments.iter().position(|argument| matches!(argument, Argument::Result))
+    }
+
+    /// Makes the result take the memory of an argument that `in_place` allows.
+    pub fn unite(&mut self, argument: usize) {
+        if let Some(result) = self.result_argument() {
+            emit::unite(self, argument, result);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub enum Argument {
+    Source(Source),
+    /// A constant source in another order: `packing` reads it as `Operand(0)`, flattened to one axis.
+    Packed { source: Source, packing: Definition },
+    Result,
+}
+
+/// How a kernel's loops are arranged. Axes are those of the flattened stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The axis that vectors (and the register tile's columns) run along.
+    pub vector_axis: Option<usize>,
+    /// Elements of one vector; 1 is scalar code.
+    pub lanes: usize,
+    /// Vectors per register tile along the vector axis.
+    pub vectors: usize,
+    /// The axis of the register tile's rows.
+    pub tile_axis: Option<usize>,
+    pub tile: usize,
+    /// Steps of the innermost reduction loop that are written out.
+    pub unroll: usize,
+    /// Reduction axes that are written out whole.
+    pub unrolled_axes: Vec<usize>,
+    /// The domain loops around the register tile, outermost first: an axis in whole, or in panels.
+    pub order: Vec<Loop>,
+}
+
+/// One loop around the register tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loop {
+    /// Over the axis by its register tile (or by one, for the other axes); within a panel if there is one outside.
+    Axis(usize),
+    /// Over the axis by `step`; a later `Axis` of the same axis runs inside.
+    Panel { axis: usize, step: usize },
+}
+
+/// Loops for `stage` by the default schedule; an error where the target cannot compute a function that it uses.
+pub fn lower(
+    name: &str,
+    stage: &Stage,
+    operands: &[Operand],
+    result: &Destination,
+    target: &Target,
+) -> Result<Kernel, math::Unsupported> {
+    let flat = flat::Flat::new(stage, operands, result);
+    let schedule = choose::default_schedule(&flat, target);
+    emit::emit(name, &flat, &schedule, target)
+}

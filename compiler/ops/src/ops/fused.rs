@@ -47,6 +47,16 @@ impl Op for Fused {
     }
 }
 
+impl AnyOp {
+    /// A short name for symbols and tables: the mnemonic, of the root for a fused operator.
+    pub fn label(&self) -> String {
+        match self {
+            AnyOp::Fused(fused) => fused.root.label(),
+            other => other.kind().name().to_owned(),
+        }
+    }
+}
+
 impl Fused {
     /// The operands that the epilogue reads, in order of their number.
     pub fn epilogue_operands(&self) -> Vec<usize> {

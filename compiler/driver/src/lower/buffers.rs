@@ -1,0 +1,76 @@
+//! Buffers and the looks that values have at them.
+
+use ir::{DType, Tensor, TensorType};
+use loops::affine::Affine;
+use loops::{Definition, Expr};
+use schedule::View;
+
+/// Where a buffer's memory comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Home {
+    Input(usize),
+    Output(usize),
+    Arena,
+    Constant(Tensor),
+    /// A constant in another order, evaluated when the weights are written.
+    Packed { constant: usize, packing: Definition },
+}
+
+#[derive(Debug, Clone)]
+pub struct Buffer {
+    pub home: Home,
+    pub dtype: DType,
+    /// Elements.
+    pub len: usize,
+}
+
+impl Buffer {
+    pub fn bytes(&self) -> usize {
+        self.len * self.dtype.bytes()
+    }
+}
+
+/// A value's place: a look at a buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// Index into the lowering's buffers.
+    pub buffer: usize,
+    pub view: View,
+}
+
+impl Located {
+    pub fn whole(buffer: usize, ty: &TensorType) -> Located {
+        Located { buffer, view: View::contiguous(&ty.shape) }
+    }
+
+    /// Whether the elements lie in row-major order without gaps; axes of one element do not count.
+    pub fn is_dense(&self, shape: &[usize]) -> bool {
+        let dense = View::contiguous(shape);
+        let axes = shape.iter().zip(&self.view.strides).zip(&dense.strides);
+        axes.into_iter().all(|((&extent, have), want)| extent <= 1 || have == want)
+    }
+
+    /// The same elements under another shape, if they are dense.
+    pub fn reshaped(&self, from: &[usize], to: &[usize]) -> Option<Located> {
+        let view = View { offset: self.view.offset, ..View::contiguous(to) };
+        self.is_dense(from).then_some(Located { buffer: self.buffer, view })
+    }
+
+    /// The part from `start` on along `axis`.
+    pub fn part(&self, axis: usize, start: usize) -> Located {
+        let mut part = self.clone();
+        part.view.offset += start as i64 * part.view.strides[axis];
+        part
+    }
+
+    /// Seen through `index`, one expression per axis of this value over the axes of a result of rank `rank`; `None`
+    /// if that is no matter of strides.
+    pub fn seen_through(&self, index: &[Expr], rank: usize) -> Option<Located> {
+        let address = index.iter().zip(&self.view.strides).fold(
+            Affine::constant(self.view.offset),
+            |sum, (index, &stride)| sum.plus(&Affine::of(index), stride),
+        );
+        let strides = address.over_axes(rank)?;
+        Some(Located { buffer: self.buffer, view: View { offset: address.offset, strides } })
+    }
+}

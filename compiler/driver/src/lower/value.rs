@@ -1,0 +1,318 @@
+//! One node after the other: kernels for what is computed, looks for what is only seen differently.
+
+use std::collections::HashMap;
+
+use ir::{NodeId, NodeKind, TensorType, Value};
+use loops::{Definition, Expr, Source, Stage};
+use ops::{AnyOp, Graph, Meaning};
+use schedule::{Argument, Destination, Kernel, Operand};
+use targets::Target;
+
+use super::LowerError;
+use super::buffers::{Buffer, Home, Located};
+
+/// A kernel and the buffers that it is called with.
+#[derive(Debug)]
+pub struct Call {
+    pub kernel: Kernel,
+    /// One per buffer of the nest.
+    pub buffers: Vec<usize>,
+    pub nodes: String,
+    pub op: String,
+    pub macs: u64,
+}
+
+pub struct Lowering<'a> {
+    pub graph: &'a Graph,
+    pub target: &'a Target,
+    pub buffers: Vec<Buffer>,
+    pub outputs: Vec<usize>,
+    pub calls: Vec<Call>,
+    pub claims: HashMap<Value, Located>,
+    places: HashMap<Value, Located>,
+    /// Copies in row-major order of values that somebody could not read as they lie.
+    copies: HashMap<Value, Located>,
+}
+
+impl<'a> Lowering<'a> {
+    pub fn new(graph: &'a Graph, target: &'a Target) -> Lowering<'a> {
+        let mut lowering = Lowering {
+            graph,
+            target,
+            buffers: Vec::new(),
+            outputs: Vec::new(),
+            calls: Vec::new(),
+            claims: HashMap::new(),
+            places: HashMap::new(),
+            copies: HashMap::new(),
+        };
+        for (k, &id) in graph.inputs().iter().enumerate() {
+            lowering.place_whole(Value { node: id, result: 0 }, Home::Input(k));
+        }
+        for id in graph.order() {
+            if let NodeKind::Constant(tensor) = &graph.node(id).kind {
+                lowering.place_whole(Value { node: id, result: 0 }, Home::Constant(tensor.clone()));
+            }
+        }
+        lowering
+    }
+
+    pub fn buffer(&mut self, home: Home, dtype: ir::DType, len: usize) -> usize {
+        self.buffers.push(Buffer { home, dtype, len });
+        self.buffers.len() - 1
+    }
+
+    fn place_whole(&mut self, value: Value, home: Home) {
+        let ty = self.graph.ty(value);
+        let buffer = self.buffer(home, ty.dtype, ty.elements());
+        self.places.insert(value, Located::whole(buffer, ty));
+    }
+
+    pub fn node(&mut self, id: NodeId, op: &AnyOp) -> Result<(), LowerError> {
+        let operands = self.graph.operands(id);
+        let types: Vec<TensorType> = operands.iter().map(|&v| self.graph.ty(v).clone()).collect();
+        let result = |k: usize| Value { node: id, result: k };
+        let results: Vec<TensorType> = self.graph.node(id).types.clone();
+        match op.meaning(&types) {
+            Meaning::Reshape => {
+                let from = self.dense(operands[0])?;
+                let place = from.reshaped(&types[0].shape, &results[0].shape).unwrap_or(from);
+                self.places.insert(result(0), place);
+            }
+            Meaning::View(views) => {
+                let from = self.places[&operands[0]].clone();
+                for (k, index) in views.into_iter().enumerate() {
+                    let place = match from.seen_through(&index, results[k].rank()) {
+                        Some(place) => place,
+                        None => {
+                            let read = Expr::read(Source::Operand(0), index);
+                            let stage = Stage::map(results[k].dtype, results[k].shape.clone(), read);
+                            self.compute(id, op, result(k), &stage, &[(Source::Operand(0), from.clone())])?
+                        }
+                    };
+                    self.places.insert(result(k), place);
+                }
+            }
+            Meaning::Concat { axis } => {
+                let whole = self.claimed_or_new(result(0));
+                let mut start = 0;
+                for (&operand, ty) in operands.iter().zip(&types) {
+                    let part = whole.part(axis, start);
+                    if self.places[&operand] != part {
+                        self.copy(self.places[&operand].clone(), part, ty, &self.graph.node(id).name.clone())?;
+                    }
+                    start += ty.shape[axis];
+                }
+                self.places.insert(result(0), whole);
+            }
+            Meaning::Compute(definition) => self.definition(id, op, &definition, &operands)?,
+        }
+        Ok(())
+    }
+
+    /// The stages of a definition, each a kernel; stages that are no results live in buffers of their own.
+    fn definition(
+        &mut self,
+        id: NodeId,
+        op: &AnyOp,
+        definition: &Definition,
+        operands: &[Value],
+    ) -> Result<(), LowerError> {
+        let mut sources: Vec<(Source, Located)> = Vec::new();
+        for (k, table) in definition.tables.iter().enumerate() {
+            let buffer = self.buffer(Home::Constant(table.clone()), table.ty.dtype, table.ty.elements());
+            sources.push((Source::Table(k), Located::whole(buffer, &table.ty)));
+        }
+        for (k, &operand) in operands.iter().enumerate() {
+            sources.push((Source::Operand(k), self.places[&operand].clone()));
+        }
+        for (k, stage) in definition.stages.iter().enumerate() {
+            let place = match definition.results.iter().position(|&stage| stage == k) {
+                Some(result) => {
+                    let value = Value { node: id, result };
+                    let place = self.kernel(id, op, Some(value), stage, &mut sources, operands)?;
+                    self.places.insert(value, place.clone());
+                    place
+                }
+                None => self.kernel(id, op, None, stage, &mut sources, operands)?,
+            };
+            sources.push((Source::Stage(k), place));
+        }
+        Ok(())
+    }
+
+    /// One stage; operands that only lie in the way of vectors are brought into row-major order first.
+    fn kernel(
+        &mut self,
+        id: NodeId,
+        op: &AnyOp,
+        result: Option<Value>,
+        stage: &Stage,
+        sources: &mut [(Source, Located)],
+        operands: &[Value],
+    ) -> Result<Located, LowerError> {
+        let ty = stage.ty();
+        let place = match result {
+            Some(value) => self.claimed_or_new(value),
+            None => Located::whole(self.buffer(Home::Arena, ty.dtype, ty.elements()), &ty),
+        };
+        if ty.elements() == 0 {
+            return Ok(place);
+        }
+        let mut kernel = self.schedule(id, op, stage, sources, &place)?;
+        let dense = |lowering: &Self, k: usize| {
+            lowering.places[&operands[k]].is_dense(&lowering.graph.ty(operands[k]).shape)
+        };
+        let scattered: Vec<usize> = (0..operands.len()).filter(|&k| !dense(self, k)).collect();
+        if kernel.schedule.lanes == 1 && self.target.vector.bits > 0 && !scattered.is_empty() {
+            let mut tried = sources.to_vec();
+            for (source, place) in &mut tried {
+                if let Source::Operand(k) = source
+                    && scattered.contains(k)
+                {
+                    *place = Located::whole(place.buffer, self.graph.ty(operands[*k]));
+                }
+            }
+            if self.schedule(id, op, stage, &tried, &place)?.schedule.lanes > 1 {
+                for (source, place) in sources.iter_mut() {
+                    if let Source::Operand(k) = source
+                        && scattered.contains(k)
+                    {
+                        *place = self.dense(operands[*k])?;
+                    }
+                }
+                kernel = self.schedule(id, op, stage, sources, &place)?;
+            }
+        }
+        let node = self.graph.node(id);
+        let types: Vec<TensorType> = operands.iter().map(|&v| self.graph.ty(v).clone()).collect();
+        // Several stages share the operator's count; the first with a reduction carries it.
+        let counted = self.calls.last().is_some_and(|call| call.nodes == node.name && call.macs > 0);
+        let macs = if stage.fold.is_some() && !counted { op.macs(&types) } else { 0 };
+        self.call(kernel, sources, &place, &node.name, &op.label(), macs);
+        Ok(place)
+    }
+
+    fn schedule(
+        &self,
+        id: NodeId,
+        op: &AnyOp,
+        stage: &Stage,
+        sources: &[(Source, Located)],
+        place: &Located,
+    ) -> Result<Kernel, LowerError> {
+        let operands: Vec<Operand> = sources
+            .iter()
+            .map(|(source, place)| {
+                let buffer = &self.buffers[place.buffer];
+                Operand {
+                    source: *source,
+                    dtype: buffer.dtype,
+                    view: place.view.clone(),
+                    len: buffer.len,
+                    constant: matches!(buffer.home, Home::Constant(_)),
+                }
+            })
+            .collect();
+        let destination = Destination { view: place.view.clone(), len: self.buffers[place.buffer].len };
+        schedule::lower(&op.label(), stage, &operands, &destination, self.target).map_err(|unsupported| LowerError {
+            nodes: self.graph.node(id).name.clone(),
+            message: unsupported.to_string(),
+            hint: None,
+        })
+    }
+
+    fn call(
+        &mut self,
+        kernel: Kernel,
+        sources: &[(Source, Located)],
+        place: &Located,
+        nodes: &str,
+        op: &str,
+        macs: u64,
+    ) {
+        let at = |source: &Source| sources.iter().find(|(s, _)| s == source).map_or(place.buffer, |(_, l)| l.buffer);
+        let mut buffers = Vec::new();
+        for (argument, formal) in kernel.arguments.iter().zip(&kernel.nest.buffers) {
+            buffers.push(match argument {
+                Argument::Source(source) => at(source),
+                Argument::Result => place.buffer,
+                Argument::Packed { source, packing } => {
+                    let home = Home::Packed { constant: at(source), packing: packing.clone() };
+                    self.buffers.push(Buffer { home, dtype: formal.dtype, len: formal.len });
+                    self.buffers.len() - 1
+                }
+            });
+        }
+        self.calls.push(Call { kernel, buffers, nodes: nodes.to_owned(), op: op.to_owned(), macs });
+    }
+
+    /// A map stage of its own for one result of a view that is no matter of strides.
+    fn compute(
+        &mut self,
+        id: NodeId,
+        op: &AnyOp,
+        value: Value,
+        stage: &Stage,
+        sources: &[(Source, Located)],
+    ) -> Result<Located, LowerError> {
+        let place = self.claimed_or_new(value);
+        if stage.ty().elements() > 0 {
+            let kernel = self.schedule(id, op, stage, sources, &place)?;
+            self.call(kernel, sources, &place, &self.graph.node(id).name.clone(), &op.label(), 0);
+        }
+        Ok(place)
+    }
+
+    /// `value` in row-major order, copied there if it lies otherwise.
+    fn dense(&mut self, value: Value) -> Result<Located, LowerError> {
+        let (place, ty) = (self.places[&value].clone(), self.graph.ty(value).clone());
+        if place.is_dense(&ty.shape) {
+            return Ok(place);
+        }
+        if let Some(copy) = self.copies.get(&value) {
+            return Ok(copy.clone());
+        }
+        let copy = Located::whole(self.buffer(Home::Arena, ty.dtype, ty.elements()), &ty);
+        self.copy(place, copy.clone(), &ty, &self.graph.node(value.node).name.clone())?;
+        self.copies.insert(value, copy.clone());
+        Ok(copy)
+    }
+
+    fn copy(&mut self, from: Located, to: Located, ty: &TensorType, nodes: &str) -> Result<(), LowerError> {
+        if ty.elements() == 0 {
+            return Ok(());
+        }
+        let index: Vec<Expr> = (0..ty.rank()).map(Expr::Axis).collect();
+        let stage = Stage::map(ty.dtype, ty.shape.clone(), Expr::read(Source::Operand(0), index));
+        let buffer = &self.buffers[from.buffer];
+        let operand = Operand {
+            source: Source::Operand(0),
+            dtype: ty.dtype,
+            view: from.view.clone(),
+            len: buffer.len,
+            constant: false,
+        };
+        let destination = Destination { view: to.view.clone(), len: self.buffers[to.buffer].len };
+        let kernel = schedule::lower("copy", &stage, &[operand], &destination, self.target).map_err(|e| LowerError {
+            nodes: nodes.to_owned(),
+            message: e.to_string(),
+            hint: None,
+        })?;
+        self.call(kernel, &[(Source::Operand(0), from)], &to, nodes, "copy", 0);
+        Ok(())
+    }
+
+    /// Copies the outputs that were not computed in their place.
+    pub fn deliver_outputs(&mut self) -> Result<(), LowerError> {
+        for (k, (name, value)) in self.graph.outputs().iter().enumerate() {
+            let ty = self.graph.ty(*value).clone();
+            let place = Located::whole(self.outputs[k], &ty);
+            let from = self.places[value].clone();
+            if from != place {
+                self.copy(from, place, &ty, name)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,271 @@
+//! The default schedule: good without tuning, from the target's description alone, and always the same.
+
+use ir::DType;
+use loops::Expr;
+use loops::affine::Affine;
+use targets::Target;
+
+use crate::flat::{Flat, dtype_of};
+use crate::{Loop, Schedule, pack};
+
+pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
+    let lanes = lanes(flat, target);
+    let domain = flat.axes_where(false).rev().find(|&axis| runs_along(flat, axis, lanes));
+    let reduction = || flat.axes_where(true).rev().find(|&axis| lanes > 1 && folds_along(flat, axis, lanes));
+    let vector_axis = domain.or_else(reduction);
+    let lanes = match vector_axis {
+        Some(axis) => lanes.min(flat.axes[axis].extent.next_power_of_two()),
+        None => 1,
+    };
+    let tile_axis = flat.fold.and_then(|_| tile_axis(flat, vector_axis));
+    let (tile, vectors) = register_tile(flat, vector_axis, tile_axis, lanes, target);
+    let mut schedule = Schedule {
+        vector_axis,
+        lanes,
+        vectors,
+        tile_axis,
+        tile,
+        unroll: 1,
+        unrolled_axes: vec![],
+        order: vec![],
+    };
+    schedule.unrolled_axes = unrolled_axes(flat, &schedule);
+    schedule.unroll = unroll(flat, &schedule);
+    schedule.order = order(flat, &schedule, target);
+    schedule
+}
+
+/// Elements of the widest vector that every type in the kernel fits.
+fn lanes(flat: &Flat, target: &Target) -> usize {
+    let mut widest = flat.dtype.bits().max(flat.folded.bits());
+    let mut odd = false;
+    for expr in [&flat.body, &flat.finish] {
+        expr.any(&mut |node| {
+            let dtype = dtype_of(node, &flat.operands, flat.folded);
+            // Indices used as addresses do not count; their constants are the only `I64` leaves of those.
+            if !crate::flat::is_index(node) {
+                widest = widest.max(dtype.bits());
+                odd |= matches!(dtype, DType::F16 | DType::BF16);
+            }
+            false
+        });
+    }
+    // Half floats have no arithmetic of their own everywhere, 64-bit lanes none on 32-bit machines.
+    if odd || widest > target.pointer_bits || target.vector.bits < 2 * widest {
+        return 1;
+    }
+    (target.vector.bits / widest) as usize
+}
+
+/// Whether vectors may run along a domain axis: the result is dense there, and every load is dense, the same for all
+/// lanes, or a constant that can be packed.
+fn runs_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
+    let atom = Expr::Axis(axis);
+    let dense = |address: &Affine| matches!(address.coefficient(&atom), 0 | 1);
+    let result = Affine::of(&flat.result);
+    let stored = if lanes > 1 { result.coefficient(&atom) == 1 } else { result.coefficient(&atom) != 0 };
+    stored
+        && !used_as_value(flat, axis)
+        && flat.loads().iter().all(|(buffer, address)| {
+            !address.hides(&atom) && (dense(address) || lanes == 1 || pack::wants_packing(flat, *buffer, address, axis))
+        })
+}
+
+/// Whether vectors may run along a reduction axis, to be folded at the end.
+fn folds_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
+    let atom = Expr::Axis(axis);
+    flat.axes[axis].extent >= lanes
+        && !used_as_value(flat, axis)
+        && flat.loads().iter().all(|(_, address)| !address.hides(&atom) && matches!(address.coefficient(&atom), 0 | 1))
+}
+
+/// Whether the axis occurs outside of addresses: in guards or as a number.
+fn used_as_value(flat: &Flat, axis: usize) -> bool {
+    fn outside(expr: &Expr, atom: &Expr) -> bool {
+        match expr {
+            Expr::Load { .. } => false,
+            node => node == atom || node.children().into_iter().any(|child| outside(child, atom)),
+        }
+    }
+    let atom = Expr::Axis(axis);
+    outside(&flat.body, &atom) || outside(&flat.finish, &atom)
+}
+
+/// The domain axis along which most loads stay the same, the innermost of equals.
+fn tile_axis(flat: &Flat, vector_axis: Option<usize>) -> Option<usize> {
+    let loads = flat.loads();
+    let reused = |axis: usize| loads.iter().filter(|(_, a)| a.coefficient(&Expr::Axis(axis)) == 0).count();
+    flat.axes_where(false).filter(|&axis| Some(axis) != vector_axis).max_by_key(|&axis| (reused(axis), axis))
+}
+
+/// How the body's loads move with the register tile.
+struct Loads {
+    /// One for each row, one for each vector, one for each element of the tile.
+    rows: usize,
+    vectors: usize,
+    both: usize,
+    operations: usize,
+}
+
+impl Loads {
+    fn of(flat: &Flat, vector_axis: Option<usize>, tile_axis: Option<usize>) -> Loads {
+        let mut counts = Loads { rows: 0, vectors: 0, both: 0, operations: 0 };
+        let moves = |address: &Affine, axis: Option<usize>| {
+            axis.is_some_and(|axis| address.coefficient(&Expr::Axis(axis)) != 0 || address.hides(&Expr::Axis(axis)))
+        };
+        flat.body.any(&mut |node| {
+            match node {
+                Expr::Load { index, .. } => {
+                    let address = Affine::of(index);
+                    match (moves(&address, tile_axis), moves(&address, vector_axis)) {
+                        (true, false) => counts.rows += 1,
+                        (false, true) => counts.vectors += 1,
+                        (true, true) => counts.both += 1,
+                        (false, false) => (),
+                    }
+                }
+                Expr::Unary(..) | Expr::Binary(..) | Expr::Compare(..) if !crate::flat::is_index(node) => {
+                    counts.operations += 1;
+                }
+                _ => (),
+            }
+            false
+        });
+        counts
+    }
+}
+
+/// Rows and vectors of the register tile: what needs the fewest modelled cycles over the whole domain.
+fn register_tile(
+    flat: &Flat,
+    vector_axis: Option<usize>,
+    tile_axis: Option<usize>,
+    lanes: usize,
+    target: &Target,
+) -> (usize, usize) {
+    let loads = Loads::of(flat, vector_axis, tile_axis);
+    let Some(vector_axis) = vector_axis else { return (1, 1) };
+    let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
+    if flat.fold.is_none() {
+        // A map: a few independent elements hide latencies; long expressions have enough of their own.
+        let most = if loads.operations > 8 { 1 } else { 4 };
+        return (1, most.min(columns));
+    }
+    let rows = tile_axis.map_or(1, |axis| flat.axes[axis].extent);
+    let registers = match (lanes > 1, flat.folded.is_float()) {
+        (true, _) => target.vector.registers,
+        (false, true) => target.float.registers.max(8),
+        // Integer registers, less the stack, the program counter and a few addresses.
+        (false, false) => 8,
+    };
+    let horizontal = flat.axes[vector_axis].reduction;
+    let mut best = (f64::INFINITY, (1, 1));
+    for vectors in 1..=columns.min(8) {
+        for tile in 1..=rows.min(28) {
+            let held = tile * vectors + vectors * loads.vectors.min(1) + 1 + usize::from(!target.vector.broadcast_operand);
+            if held > registers && (tile, vectors) != (1, 1) {
+                continue;
+            }
+            let tiles = |extent: usize, step: usize| [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)];
+            let mut cycles = 0.0;
+            for (row_tiles, tile) in tiles(rows, tile) {
+                for (column_tiles, vectors) in tiles(columns, vectors) {
+                    let folds = if horizontal { tile as f64 } else { 0.0 };
+                    cycles += (row_tiles * column_tiles) as f64 * (step_cycles(&loads, tile, vectors, lanes) + folds);
+                }
+            }
+            if cycles < best.0 * 0.999 {
+                best = (cycles, (tile, vectors));
+            }
+        }
+    }
+    best.1
+}
+
+/// Modelled cycles of one reduction step of a register tile. Vector machines run loads beside arithmetic and wait
+/// 4 cycles for a dependent result; scalar ones issue one instruction at a time.
+fn step_cycles(loads: &Loads, tile: usize, vectors: usize, lanes: usize) -> f64 {
+    let arithmetic = (tile * vectors) as f64;
+    let loaded = (loads.rows * tile + loads.vectors * vectors + loads.both * tile * vectors) as f64;
+    match lanes {
+        1 => arithmetic + loaded + 1.0,
+        _ => arithmetic.max(loaded).max(4.0) + 0.05 * (arithmetic + loaded),
+    }
+}
+
+/// Reduction axes that slide along the tile axis (a window's columns) and have little inside: written out, neighbouring
+/// rows share their loads.
+fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
+    let Some(tile_axis) = schedule.tile_axis else { return vec![] };
+    let loads = flat.loads();
+    let slides = |axis: &usize| {
+        let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)) != 0;
+        loads.iter().any(|(_, address)| moves(address, *axis) && moves(address, tile_axis))
+    };
+    let reduction: Vec<usize> = flat.axes_where(true).collect();
+    let vertical = |axis: usize| schedule.vector_axis != Some(axis);
+    let inside = |first: usize| -> usize { reduction[first..].iter().map(|&axis| flat.axes[axis].extent).product() };
+    let budget = (256 / (schedule.tile * schedule.vectors)).min(16);
+    (0..reduction.len())
+        .find(|&first| {
+            slides(&reduction[first]) && inside(first) <= budget && reduction[first..].iter().all(|&axis| vertical(axis))
+        })
+        .map_or(vec![], |first| reduction[first..].to_vec())
+}
+
+fn unroll(flat: &Flat, schedule: &Schedule) -> usize {
+    let Some(inner) = flat.axes_where(true).next_back() else { return 1 };
+    if schedule.unrolled_axes.contains(&inner) || schedule.vector_axis == Some(inner) {
+        return 1;
+    }
+    let most = 64 / (schedule.tile * schedule.vectors);
+    [4, 2].into_iter().find(|&u| u <= most && flat.axes[inner].extent.is_multiple_of(u)).unwrap_or(1)
+}
+
+/// The loops around the register tile, so that what is read again is still in a near cache.
+fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
+    let vector_axis = schedule.vector_axis.filter(|&axis| !flat.axes[axis].reduction);
+    let packings = pack::packings(flat, schedule);
+    let special = |axis: usize| Some(axis) == vector_axis || Some(axis) == schedule.tile_axis;
+    let packed_outer = |axis: usize| packings.iter().any(|p| p.outer.contains(&axis)) && !special(axis);
+    let outer = flat.axes_where(false).filter(|&a| packed_outer(a)).map(Loop::Axis);
+    let others: Vec<Loop> =
+        flat.axes_where(false).filter(|&a| !special(a) && !packed_outer(a)).map(Loop::Axis).collect();
+    let vector = vector_axis.map(Loop::Axis);
+    let tile = schedule.tile_axis.map(Loop::Axis);
+    let loads = Loads::of(flat, vector_axis, schedule.tile_axis);
+
+    let constants: usize = packings.iter().map(|p| p.len() * flat.operands[p.buffer.0 as usize].dtype.bytes()).sum();
+    let moving: Vec<&crate::Operand> = flat.operands.iter().filter(|o| !o.constant).collect();
+    let activations: usize = moving.iter().map(|o| o.len * o.dtype.bytes()).max().unwrap_or(0);
+    let cache = |level: usize| target.caches.get(level).map_or(usize::MAX, |cache| cache.bytes);
+    let mut order: Vec<Loop> = outer.collect();
+    if loads.both > 0 || constants == 0 || constants <= cache(0) / 2 {
+        // Every load moves with the vectors (depthwise, pooling, maps), or all constants stay near: the inputs of
+        // one row are used up before the next.
+        order.extend(others);
+        if loads.both > 0 || constants == 0 {
+            order.extend(vector);
+            order.extend(tile);
+        } else {
+            order.extend(tile);
+            order.extend(vector);
+        }
+    } else {
+        // One block of constants for as many rows as fit the second cache.
+        let first = others.first().copied().or(tile);
+        if let Some(Loop::Axis(axis)) = first.filter(|_| activations > cache(1) / 2) {
+            let extent = flat.axes[axis].extent;
+            let panels = activations.div_ceil(cache(1) / 2);
+            let unit = if Some(axis) == schedule.tile_axis { schedule.tile } else { 1 };
+            let step = extent.div_ceil(panels).next_multiple_of(unit);
+            if step < extent {
+                order.push(Loop::Panel { axis, step });
+            }
+        }
+        order.extend(vector);
+        order.extend(others);
+        order.extend(tile);
+    }
+    order
+}

@@ -1,0 +1,261 @@
+//! The register tile: accumulators, the reduction's loops, the finish and the stores.
+
+use ir::DType;
+use loops::affine::Affine;
+use loops::{Binary, Expr, Fold, Reg, Stmt, Type};
+
+use super::value::Place;
+use super::{Emitter, computed};
+use crate::range::decide;
+
+impl Emitter<'_> {
+    pub(super) fn tile(&mut self) {
+        let horizontal = self.horizontal_axis();
+        match (self.flat.fold, horizontal) {
+            (None, _) => {
+                for place in self.places() {
+                    let value = self.value(&self.flat.body.clone(), place, None);
+                    let value = self.finished(value, place);
+                    self.store(value, place);
+                }
+            }
+            (Some(fold), None) => {
+                let identity = self.constant_vector(fold.identity(computed(self.flat.folded)), self.schedule.lanes);
+                let ty = Type { dtype: computed(self.flat.folded), lanes: self.schedule.lanes };
+                let places = self.places();
+                let accumulators: Vec<Reg> = places.iter().map(|_| self.register(ty, identity.clone())).collect();
+                let axes: Vec<usize> = self.flat.axes_where(true).collect();
+                self.reduction(fold, &axes, &accumulators);
+                for (place, accumulator) in places.into_iter().zip(accumulators) {
+                    let value = self.finished((Expr::Reg(accumulator), ty.lanes), place);
+                    self.store(value, place);
+                }
+            }
+            (Some(fold), Some(axis)) => self.horizontal(fold, axis),
+        }
+    }
+
+    fn horizontal_axis(&self) -> Option<usize> {
+        self.schedule.vector_axis.filter(|&axis| self.flat.axes[axis].reduction)
+    }
+
+    /// The elements of the tile, row by row.
+    fn places(&self) -> Vec<Place> {
+        let lanes = self.schedule.lanes;
+        let row = |row: usize| {
+            self.vectors.iter().enumerate().map(move |(k, &valid)| Place { row, first: k * lanes, lanes, valid })
+        };
+        (0..self.rows).flat_map(row).collect()
+    }
+
+    fn finished(&mut self, folded: (Expr, usize), place: Place) -> (Expr, usize) {
+        let finish = self.flat.finish.clone();
+        self.value(&finish, place, Some(folded))
+    }
+
+    fn store(&mut self, (value, lanes): (Expr, usize), place: Place) {
+        let value = if lanes < place.lanes { Expr::Broadcast { value: Box::new(value), lanes: place.lanes } } else { value };
+        let value = match self.flat.dtype {
+            dtype if computed(dtype) != dtype => value.cast(dtype),
+            _ => value,
+        };
+        let index = self.address(&Affine::of(&self.flat.result), place);
+        self.push(Stmt::Store { buffer: self.result, index, value, valid: place.valid });
+    }
+
+    /// The reduction's loops over `axes`, outermost first, then one step of every accumulator.
+    fn reduction(&mut self, fold: Fold, axes: &[usize], accumulators: &[Reg]) {
+        let Some((&axis, inner)) = axes.split_first() else {
+            return self.accumulate(fold, accumulators);
+        };
+        let extent = self.flat.axes[axis].extent;
+        if self.unrolled.contains(&axis) {
+            for step in 0..extent {
+                self.axes[axis] = Expr::int(step as i64);
+                self.reduction(fold, inner, accumulators);
+            }
+            return;
+        }
+        let (bounds, discharged) = self.narrowed(axis);
+        let unroll = if inner.is_empty() && discharged.is_empty() { self.schedule.unroll } else { 1 };
+        let kept = self.guards.clone();
+        let open = kept.iter().enumerate().filter(|(place, _)| !discharged.contains(place));
+        self.guards = open.map(|(_, guard)| guard.clone()).collect();
+        self.for_loop(bounds, unroll, (0, (extent - unroll) as i64), |e, var| {
+            for step in 0..unroll {
+                e.axes[axis] = if step == 0 { var.clone() } else { var.clone() + Expr::int(step as i64) };
+                e.reduction(fold, inner, accumulators);
+            }
+        });
+        self.guards = kept;
+    }
+
+    /// The steps of a reduction axis for which the guards hold, and the guards that need no more asking for them.
+    fn narrowed(&mut self, axis: usize) -> ((Expr, Expr), Vec<usize>) {
+        let extent = self.flat.axes[axis].extent as i64;
+        let (mut from, mut to) = (Expr::int(0), Expr::int(extent));
+        let mut discharged = Vec::new();
+        let axes: Vec<Expr> = (0..self.axes.len())
+            .map(|a| if a == axis { Expr::Axis(axis) } else { self.axes[a].clone() })
+            .collect();
+        for (place, guard) in self.guards.clone().iter().enumerate() {
+            let Some(sum) = &guard.sum else { continue };
+            let coefficient = sum.coefficient(&Expr::Axis(axis));
+            let varies = |a: usize| sum.coefficient(&Expr::Axis(a)) != 0 || sum.hides(&Expr::Axis(a));
+            let is_row = |a: usize| Some(a) == self.schedule.tile_axis && self.rows > 1;
+            let later = |a: usize| self.flat.axes[a].reduction && a > axis;
+            if coefficient == 0
+                || sum.hides(&Expr::Axis(axis))
+                || (0..self.axes.len()).any(|a| {
+                    a != axis && varies(a) && (is_row(a) || later(a) || Some(a) == self.schedule.vector_axis)
+                })
+            {
+                continue;
+            }
+            discharged.push(place);
+            let mut rest = Affine::of(&sum.to_expr().substitute_axes(&axes));
+            rest.terms.remove(&Expr::Axis(axis));
+            if self.always(&rest, coefficient, extent) {
+                continue;
+            }
+            if coefficient > 0 {
+                // axis >= ceil(-rest / coefficient)
+                let least = Affine::constant(coefficient - 1).plus(&rest, -1).to_expr().max(Expr::int(0));
+                from = from.max(divided(least, coefficient));
+            } else {
+                // axis < floor(rest / -coefficient) + 1
+                let most = Affine::constant(-coefficient).plus(&rest, 1).to_expr().max(Expr::int(0));
+                to = to.min(divided(most, -coefficient));
+            }
+        }
+        let index = Type { dtype: DType::I64, lanes: 1 };
+        let mut bound = |e: Expr| if matches!(e, Expr::Const(_)) { e } else { self.bind(index, simplified(e)) };
+        ((bound(from), bound(to)), discharged)
+    }
+
+    /// Whether `coefficient · step + rest >= 0` for every step and wherever the loops stand.
+    fn always(&self, rest: &Affine, coefficient: i64, extent: i64) -> bool {
+        let least = rest.clone().plus(&Affine::constant((coefficient * (extent - 1)).min(0)), 1);
+        let holds = Expr::compare(loops::Compare::Ge, least.to_expr(), Expr::int(0));
+        decide(&holds, &self.ranges) == Some(true)
+    }
+
+    fn accumulate(&mut self, fold: Fold, accumulators: &[Reg]) {
+        for (place, &accumulator) in self.places().into_iter().zip(accumulators) {
+            let axes = self.axes_at(place);
+            let conditions: Vec<Expr> = self.guards.iter().map(|g| g.condition.substitute_axes(&axes)).collect();
+            let decided: Vec<Option<bool>> = conditions.iter().map(|c| decide(c, &self.ranges)).collect();
+            if decided.contains(&Some(false)) {
+                continue;
+            }
+            let open = conditions.into_iter().zip(decided).filter(|(_, known)| known.is_none()).map(|(c, _)| c);
+            match open.reduce(Expr::and) {
+                None => self.step(fold, accumulator, place),
+                Some(condition) => {
+                    let then = self.block(|e| e.step(fold, accumulator, place));
+                    self.push(Stmt::If { condition, then, otherwise: vec![] });
+                }
+            }
+        }
+    }
+
+    /// `accumulator = fold(accumulator, body)`, as one multiply-add where the body is a product.
+    fn step(&mut self, fold: Fold, accumulator: Reg, place: Place) {
+        let body = self.body.clone();
+        let held = Expr::Reg(accumulator);
+        let value = match (&fold, &body) {
+            (Fold::Sum, Expr::Binary(Binary::Mul, a, b)) if computed(self.flat.folded).is_float() => {
+                let a = self.widened(a, place);
+                let b = self.widened(b, place);
+                Expr::MulAdd(Box::new(a), Box::new(b), Box::new(held))
+            }
+            _ => {
+                let value = self.widened(&body, place);
+                Expr::binary(fold.binary(), value, held)
+            }
+        };
+        self.push(Stmt::Set { reg: accumulator, value });
+    }
+
+    /// A value in as many lanes as the place has.
+    fn widened(&mut self, expr: &Expr, place: Place) -> Expr {
+        let (value, lanes) = self.value(expr, place, None);
+        self.broadcast(expr, value, lanes, place.lanes)
+    }
+
+    /// Vectors along a reduction axis: several accumulators a row, folded into one number at the end; what is left of
+    /// the axis is added element by element.
+    fn horizontal(&mut self, fold: Fold, axis: usize) {
+        let lanes = self.schedule.lanes;
+        let extent = self.flat.axes[axis].extent;
+        let others: Vec<usize> = self.flat.axes_where(true).filter(|&a| a != axis).collect();
+        let dtype = computed(self.flat.folded);
+        let scalar = Type { dtype, lanes: 1 };
+        let (identity, rows) = (fold.identity(dtype), self.rows);
+        let chunk = lanes * self.schedule.vectors.min(extent / lanes);
+        let full = extent / chunk * chunk;
+        let totals: Vec<Reg> = (0..rows).map(|_| self.register(scalar, Expr::Const(identity))).collect();
+
+        self.vectors = vec![lanes; chunk / lanes];
+        let wide = self.constant_vector(identity, lanes);
+        let accumulators: Vec<Reg> =
+            self.places().iter().map(|_| self.register(Type { dtype, lanes }, wide.clone())).collect();
+        self.along(&others, &mut |e| {
+            e.steps(axis, (0, full), chunk, |e| e.accumulate(fold, &accumulators));
+        });
+        for (row, &total) in totals.iter().enumerate() {
+            let per_row = chunk / lanes;
+            let parts = accumulators[row * per_row..][..per_row].iter().map(|&reg| Expr::Reg(reg));
+            let Some(joined) = parts.reduce(|a, b| Expr::binary(fold.binary(), a, b)) else { continue };
+            self.push(Stmt::Set { reg: total, value: Expr::Horizontal { fold, value: Box::new(joined) } });
+        }
+        if full < extent {
+            self.along(&others, &mut |e| {
+                e.steps(axis, (full, extent), 1, |e| {
+                    for (row, &total) in totals.iter().enumerate() {
+                        e.step(fold, total, Place { row, first: 0, lanes: 1, valid: 1 });
+                    }
+                });
+            });
+        }
+        for (row, &total) in totals.iter().enumerate() {
+            let place = Place { row, first: 0, lanes: 1, valid: 1 };
+            let value = self.finished((Expr::Reg(total), 1), place);
+            self.store(value, place);
+        }
+    }
+
+    /// Plain loops over `axes` around `write`.
+    fn along(&mut self, axes: &[usize], write: &mut dyn FnMut(&mut Self)) {
+        match axes.split_first() {
+            None => write(self),
+            Some((&axis, inner)) => {
+                let extent = self.flat.axes[axis].extent;
+                self.for_loop((Expr::int(0), Expr::int(extent as i64)), 1, (0, extent as i64 - 1), |e, var| {
+                    e.axes[axis] = var;
+                    e.along(inner, write);
+                });
+            }
+        }
+    }
+}
+
+fn divided(value: Expr, by: i64) -> Expr {
+    if by == 1 { value } else { value / Expr::int(by) }
+}
+
+/// `max(0, x)` and `min(n, x)` without constants on both sides of a pair of the same kind.
+fn simplified(expr: Expr) -> Expr {
+    expr.rewrite(&mut |node| match node {
+        Expr::Binary(op @ (Binary::Min | Binary::Max), a, b) => match (&**a, &**b) {
+            (a, b) if a == b => Some(a.clone()),
+            (Expr::Const(zero), Expr::Binary(inner, c, d))
+                if inner == op && (**c == Expr::Const(*zero) || **d == Expr::Const(*zero)) =>
+            {
+                Some(b.as_ref().clone())
+            }
+            _ => None,
+        },
+        _ => None,
+    })
+}
