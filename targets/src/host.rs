@@ -59,7 +59,7 @@ fn describe() -> Result<Target, TargetError> {
         ..blank("x86_64-unknown-linux-gnu", cpu)
     };
     if v4 && has(&["avx512vnni"]) {
-        target.instructions.push("vpdpbusd".into());
+        target.instructions.extend(["vpdpbusd512".into(), "vpdpbusd256".into()]);
     }
     target.description = format!("this machine: x86-64, {bits}-bit vectors");
     Ok(target)
