@@ -161,6 +161,18 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_file_is_valid_and_says_every_key() {
+        let document = include_str!("../../docs/adding-a-target.md");
+        let (_, rest) = document.split_once("```toml\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        let target = parse("docs/adding-a-target.md", text).unwrap();
+        // Every key that a description with nothing left out prints is written in the example.
+        let printed: toml::Table = toml::from_str(&toml::to_string(&target).unwrap()).unwrap();
+        let written: toml::Table = toml::from_str(text).unwrap();
+        assert_eq!(printed, written);
+    }
+
+    #[test]
     fn an_unknown_preset_is_answered_with_the_known_ones() {
         let TargetError(message) = Target::preset("cortex-m9").unwrap_err();
         assert!(message.contains("`cortex-m9`") && message.contains("host, cortex-a53"), "{message}");
