@@ -180,6 +180,31 @@ fn what_llvm_makes_of_every_preset_runs_and_links() {
 }
 
 #[test]
+fn every_board_has_room_for_a_real_model() {
+    const FLOATS: usize = 512 * 1024;
+    let x: Vec<f32> = (0..FLOATS).map(|i| i as f32).collect();
+    let mut y = x.clone();
+    (y[0], y[FLOATS - 1]) = (x[0] + 1.0, x[FLOATS - 1] + 2.0);
+    for target in emulated().filter(|target| matches!(target.runner, Some(Runner::QemuSystem { .. }))) {
+        let (_folder, archive) = build(&target, "large");
+        let inputs = named(&[("x", DType::F32, FLOATS)]);
+        let outputs = named(&[("y", DType::F32, FLOATS)]);
+        let library = Library {
+            archive: &archive,
+            name: "large",
+            inputs: &inputs,
+            outputs: &outputs,
+            arena_bytes: 8 * FLOATS,
+            arena_align: 64,
+        };
+        let ran = run(&target, &library, &[Tensor::from_slice([FLOATS], &x)])
+            .unwrap_or_else(|error| panic!("{}: {error}", target.name));
+        assert!(ran.outputs == [Tensor::from_slice([FLOATS], &y)], "{}", target.name);
+        assert_eq!(ran.arena_used, 8 * FLOATS, "{}", target.name);
+    }
+}
+
+#[test]
 fn broken_libraries_are_caught() {
     for name in ["host", "cortex-m3", "cortex-a53", "rv32imc"] {
         let target = Target::preset(name).unwrap();
