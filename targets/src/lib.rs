@@ -6,6 +6,7 @@
 mod custom;
 mod description;
 mod host;
+pub mod instructions;
 mod presets;
 
 pub use description::TargetError;

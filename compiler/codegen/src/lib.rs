@@ -2,6 +2,23 @@
 //!
 //! The only room that links LLVM. It takes no decision that changes performance ranking and knows no operator.
 
+mod access;
+mod archive;
+mod arith;
+mod builder;
+mod cast;
+mod entry;
+mod expr;
+mod function;
+mod kernel;
+mod lower;
+mod machine;
+mod typing;
+mod weights;
+
+use std::fmt;
+
+pub use archive::archive;
 use loops::Nest;
 use targets::Target;
 
@@ -37,11 +54,21 @@ pub struct Call {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The k-th input's or output's memory, from a byte offset on.
-    Input { index: usize, offset: usize },
-    Output { index: usize, offset: usize },
+    Input {
+        index: usize,
+        offset: usize,
+    },
+    Output {
+        index: usize,
+        offset: usize,
+    },
     /// Byte offsets into the arena and the weights.
-    Arena { offset: usize },
-    Weights { offset: usize },
+    Arena {
+        offset: usize,
+    },
+    Weights {
+        offset: usize,
+    },
 }
 
 /// An object file and what is known of it.
@@ -52,4 +79,134 @@ pub struct Object {
     /// Bytes of `.text*` and of read-only data that is not weights.
     pub code_bytes: usize,
     pub weights_bytes: usize,
+}
+
+/// Why no object came out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CodegenError {
+    /// A kernel asks for what its target has not, or is not well formed.
+    Kernel { kernel: String, message: String },
+    /// The list of calls does not fit the module.
+    Call { call: usize, message: String },
+    /// The module's name is not a C identifier.
+    Name(String),
+    /// LLVM does not know the machine.
+    Target { target: String, message: String },
+    /// The machine lacks an operation, and the object would need a library for it.
+    Undefined { target: String, symbols: Vec<String> },
+    /// A defect of this compiler.
+    Internal(String),
+}
+
+impl fmt::Display for CodegenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CodegenError::Kernel { kernel, message } => write!(f, "kernel `{kernel}`: {message}"),
+            CodegenError::Call { call, message } => write!(f, "call {call}: {message}"),
+            CodegenError::Name(name) => write!(f, "`{name}` is not a C identifier"),
+            CodegenError::Target { target, message } => write!(f, "target `{target}`: {message}"),
+            CodegenError::Undefined { target, symbols } => {
+                write!(f, "target `{target}` would need library functions: {}", symbols.join(", "))
+            }
+            CodegenError::Internal(message) => write!(f, "internal error in code generation: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for CodegenError {}
+
+/// Compiles `module` for its target.
+pub fn emit(module: &Module) -> Result<Object, CodegenError> {
+    let machine = machine::machine(module.target)?;
+    let llvm = inkwell::context::Context::create();
+    let ir = translated(module, &llvm)?;
+    let mut bytes = machine::object(&ir, module.target, &machine)?;
+    let (symbol, weights) = (entry::weights_symbol(module), entry::weights(module));
+    weights::patch(&mut bytes, &symbol, weights)?;
+    let undefined = weights::undefined_symbols(&bytes)?;
+    if !undefined.is_empty() {
+        return Err(CodegenError::Undefined { target: module.target.name.clone(), symbols: undefined });
+    }
+    let code_bytes = weights::code_bytes(&bytes, &symbol)?;
+    Ok(Object { bytes, code_bytes, weights_bytes: weights.len() })
+}
+
+/// The target's assembly for `module`, for a reader.
+pub fn assembly(module: &Module) -> Result<String, CodegenError> {
+    let machine = machine::machine(module.target)?;
+    let llvm = inkwell::context::Context::create();
+    let ir = translated(module, &llvm)?;
+    machine::assembly(&ir, module.target, &machine)
+}
+
+/// One kernel as MLIR, before any pass.
+pub fn mlir_text(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
+    let context = lower::context();
+    let module = melior::ir::Module::new(melior::ir::Location::unknown(&context));
+    let functions = function::Functions { context: &context, body: module.body(), target };
+    kernel(&functions, &nest.name, nest)?;
+    Ok(module.as_operation().to_string())
+}
+
+fn translated<'l>(
+    module: &Module,
+    llvm: &'l inkwell::context::Context,
+) -> Result<inkwell::module::Module<'l>, CodegenError> {
+    check(module)?;
+    let context = lower::context();
+    let mlir = melior::ir::Module::new(melior::ir::Location::unknown(&context));
+    {
+        let functions = function::Functions { context: &context, body: mlir.body(), target: module.target };
+        functions.weights(module);
+        for (k, nest) in module.kernels.iter().enumerate() {
+            kernel(&functions, &entry::kernel_symbol(module, k), nest)?;
+        }
+        functions.entry(module);
+    }
+    lower::translate(&context, mlir, llvm)
+}
+
+fn kernel(functions: &function::Functions, symbol: &str, nest: &Nest) -> Result<(), CodegenError> {
+    let named = |message| CodegenError::Kernel { kernel: nest.name.clone(), message };
+    functions.kernel(symbol, nest).map_err(named)
+}
+
+/// Whether every call names what the module has.
+fn check(module: &Module) -> Result<(), CodegenError> {
+    let letter = |c: char| c == '_' || c.is_ascii_alphabetic();
+    let identifier =
+        |name: &str| name.starts_with(letter) && name.chars().all(|c| letter(c) || c.is_ascii_digit());
+    if !identifier(&module.name) {
+        return Err(CodegenError::Name(module.name.clone()));
+    }
+    for (number, call) in module.calls.iter().enumerate() {
+        let wrong = |message: String| Err(CodegenError::Call { call: number, message });
+        let Some(kernel) = module.kernels.get(call.kernel) else {
+            return wrong(format!("the module has no kernel {}", call.kernel));
+        };
+        if kernel.buffers.len() != call.arguments.len() {
+            return wrong(format!(
+                "`{}` takes {} buffers, not {}",
+                kernel.name,
+                kernel.buffers.len(),
+                call.arguments.len()
+            ));
+        }
+        for (buffer, place) in kernel.buffers.iter().zip(&call.arguments) {
+            let bytes = buffer.len * buffer.dtype.bytes();
+            match *place {
+                Place::Input { index, .. } if index >= module.inputs => {
+                    return wrong(format!("no input {index}"));
+                }
+                Place::Output { index, .. } if index >= module.outputs => {
+                    return wrong(format!("no output {index}"));
+                }
+                Place::Weights { offset } if offset + bytes > module.weights.len() => {
+                    return wrong(format!("`{}` lies beyond the weights", buffer.name));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }

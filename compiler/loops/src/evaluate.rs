@@ -238,8 +238,15 @@ fn strided<T: Copy + Default>(data: &[T], lanes: usize, stride: i64, base: i64) 
 }
 
 fn gather(values: &Values, index: &[Column], row: &Row, active: Option<&[bool]>) -> Column {
+    let lanes = if index.iter().all(Column::is_uniform) { 1 } else { row.lanes };
+    let is_active = |lane: usize| match active {
+        // One read for all lanes counts if any of them does.
+        Some(mask) if lanes == 1 => mask.contains(&true),
+        Some(mask) => mask[lane],
+        None => true,
+    };
     let linear = |lane: usize| -> usize {
-        if active.is_some_and(|mask| !mask[lane]) {
+        if !is_active(lane) {
             return usize::MAX;
         }
         let mut sum = 0;
@@ -250,7 +257,6 @@ fn gather(values: &Values, index: &[Column], row: &Row, active: Option<&[bool]>)
         }
         sum as usize
     };
-    let lanes = if index.iter().all(Column::is_uniform) { 1 } else { row.lanes };
     let column = match &values.data {
         Column::Float(data) => Column::Float((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0.0)).collect()),
         Column::Int(data) => Column::Int((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0)).collect()),

@@ -1,0 +1,129 @@
+//! `<name>_run`: one call for each step of the model, with every buffer's address computed from the four bases.
+
+use melior::ir::attribute::TypeAttribute;
+use melior::ir::{BlockLike, BlockRef, Type as MlirType, Value as Ssa};
+
+use crate::builder::{Builder, argument, attribute, operation, pointer, region};
+use crate::function::{Functions, Signature};
+use crate::{Module, Place};
+
+/// The weights' symbol.
+pub(crate) fn weights_symbol(module: &Module) -> String {
+    format!("{}_weights", module.name)
+}
+
+/// What goes into the object: the module's weights, unless no call reads any.
+pub(crate) fn weights<'m>(module: &'m Module) -> &'m [u8] {
+    let read = |place: &Place| matches!(place, Place::Weights { .. });
+    if module.calls.iter().any(|call| call.arguments.iter().any(read)) { &module.weights } else { &[] }
+}
+
+/// A kernel's symbol.
+pub(crate) fn kernel_symbol(module: &Module, kernel: usize) -> String {
+    format!("{}_{}", module.name, module.kernels[kernel].name)
+}
+
+impl<'c, 'a> Functions<'c, 'a> {
+    /// The weights as zeros of the right size and section; their bytes are written into the object file.
+    pub fn weights(&self, module: &Module) {
+        if weights(module).is_empty() {
+            return;
+        }
+        let context = self.context;
+        let ty = MlirType::parse(context, &format!("!llvm.array<{} x i8>", module.weights.len()))
+            .unwrap_or_else(|| unreachable!("an array type"));
+        let text = |text: String| melior::ir::attribute::StringAttribute::new(context, &text).into();
+        let attributes = [
+            ("global_type", TypeAttribute::new(ty).into()),
+            ("sym_name", text(weights_symbol(module))),
+            ("linkage", attribute(context, "#llvm.linkage<internal>")),
+            ("constant", attribute(context, "unit")),
+            ("alignment", attribute(context, &format!("{} : i64", crate::ALIGN))),
+            ("section", text(format!(".rodata.{}", weights_symbol(module)))),
+            ("addr_space", attribute(context, "0 : i32")),
+        ];
+        let initializer = region(context, &[]);
+        {
+            use melior::ir::RegionLike;
+            let block = initializer.first_block().unwrap_or_else(|| unreachable!("made with a block"));
+            let zero = block.append_operation(operation(context, "llvm.mlir.zero", &[], &[ty], &[], vec![]));
+            let value = crate::builder::result_of(zero, 0);
+            block.append_operation(operation(context, "llvm.return", &[value], &[], &[], vec![]));
+        }
+        self.body.append_operation(operation(
+            context,
+            "llvm.mlir.global",
+            &[],
+            &[],
+            &attributes,
+            vec![initializer],
+        ));
+    }
+
+    /// `int32_t <name>_run(const void *const *in, void *const *out, void *arena)`.
+    pub fn entry(&self, module: &Module) {
+        let pointer = pointer(self.context);
+        let entry = self.declare(&Signature {
+            name: format!("{}_run", module.name),
+            arguments: vec![pointer; 3],
+            facts: vec![],
+            results: vec![self.i32()],
+            exported: true,
+        });
+        let mut bases = Bases::new(self, entry, module);
+        for call in &module.calls {
+            let arguments: Vec<_> = call.arguments.iter().map(|place| bases.address(*place)).collect();
+            let callee = [("callee", bases.build.symbol(&kernel_symbol(module, call.kernel)))];
+            bases.build.op("func.call", &arguments, &[], &callee);
+        }
+        let zero = bases.build.integer(loops::Type { dtype: ir::DType::I32, lanes: 1 }, 0);
+        bases.build.op("func.return", &[zero.ssa], &[], &[]);
+    }
+}
+
+/// The pointers that every address starts from, loaded once.
+pub(crate) struct Bases<'c, 'a> {
+    pub build: Builder<'c, 'a>,
+    inputs: Vec<Ssa<'c, 'a>>,
+    outputs: Vec<Ssa<'c, 'a>>,
+    arena: Ssa<'c, 'a>,
+    weights: Option<Ssa<'c, 'a>>,
+}
+
+impl<'c, 'a> Bases<'c, 'a> {
+    /// `entry` takes the two structs and the arena as its first arguments.
+    pub fn new(functions: &Functions<'c, 'a>, entry: BlockRef<'c, 'a>, module: &Module) -> Bases<'c, 'a> {
+        let build = Builder::new(functions.context, entry, functions.index());
+        let bytes = (functions.target.pointer_bits / 8) as i32;
+        let members = |of: usize, count: usize| -> Vec<_> {
+            let member = |k: usize| {
+                let at = build.address_bytes(argument(entry, of), k as i32 * bytes);
+                build.ssa("llvm.load", &[at], build.pointer(), &[])
+            };
+            (0..count).map(member).collect()
+        };
+        let (inputs, outputs) = (members(0, module.inputs), members(1, module.outputs));
+        let weights = (!weights(module).is_empty()).then(|| {
+            let name = [("global_name", build.symbol(&weights_symbol(module)))];
+            build.ssa("llvm.mlir.addressof", &[], build.pointer(), &name)
+        });
+        Bases { arena: argument(entry, 2), build, inputs, outputs, weights }
+    }
+
+    /// `place` as an address; the module was checked to have what it names.
+    pub fn address(&mut self, place: Place) -> Ssa<'c, 'a> {
+        let (base, offset) = match place {
+            Place::Input { index, offset } => (self.inputs[index], offset),
+            Place::Output { index, offset } => (self.outputs[index], offset),
+            Place::Arena { offset } => (self.arena, offset),
+            // Without weights only an empty buffer can lie there: any address will do.
+            Place::Weights { offset } => (self.weights.unwrap_or(self.arena), offset),
+        };
+        if offset == 0 {
+            return base;
+        }
+        let offset = self.build.at(offset as i64);
+        let byte = melior::ir::r#type::IntegerType::new(self.build.context, 8).into();
+        self.build.address(base, byte, offset.ssa)
+    }
+}

@@ -1,0 +1,109 @@
+//! LLVM IR to an object file for one target.
+
+use inkwell::OptimizationLevel;
+use inkwell::attributes::AttributeLoc;
+use inkwell::module::{Linkage, Module};
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{
+    FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetMachineOptions,
+    TargetTriple,
+};
+use targets::Target;
+
+use crate::CodegenError;
+
+/// The machine that `target` describes, in LLVM's terms.
+pub(crate) fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
+    let config = InitializationConfig::default();
+    LlvmTarget::initialize_x86(&config);
+    LlvmTarget::initialize_arm(&config);
+    LlvmTarget::initialize_aarch64(&config);
+    LlvmTarget::initialize_riscv(&config);
+    let unknown = |message: String| CodegenError::Target { target: target.name.clone(), message };
+    let triple = TargetTriple::create(&target.triple);
+    let llvm = LlvmTarget::from_triple(&triple).map_err(|e| unknown(e.to_string()))?;
+    // A hosted program may be loaded anywhere; firmware is linked where it lies.
+    let hosted = target.triple.contains("linux");
+    let options = TargetMachineOptions::new()
+        .set_cpu(&target.cpu)
+        .set_features(&target.features)
+        .set_abi(&target.abi)
+        .set_level(OptimizationLevel::Aggressive)
+        .set_reloc_mode(if hosted { RelocMode::PIC } else { RelocMode::Static });
+    llvm.create_target_machine_from_options(&triple, options)
+        .ok_or_else(|| unknown("LLVM has no machine for it".into()))
+}
+
+/// Optimises `module` and writes it as ELF.
+pub(crate) fn object(
+    module: &Module,
+    target: &Target,
+    machine: &TargetMachine,
+) -> Result<Vec<u8>, CodegenError> {
+    optimize(module, target, machine)?;
+    let buffer = machine
+        .write_to_memory_buffer(module, FileType::Object)
+        .map_err(|e| CodegenError::Internal(format!("writing the object: {e}")))?;
+    Ok(buffer.as_slice().to_vec())
+}
+
+pub(crate) fn assembly(
+    module: &Module,
+    target: &Target,
+    machine: &TargetMachine,
+) -> Result<String, CodegenError> {
+    optimize(module, target, machine)?;
+    let buffer = machine
+        .write_to_memory_buffer(module, FileType::Assembly)
+        .map_err(|e| CodegenError::Internal(format!("writing assembly: {e}")))?;
+    Ok(String::from_utf8_lossy(buffer.as_slice()).trim_end_matches('\0').to_string())
+}
+
+fn optimize(module: &Module, target: &Target, machine: &TargetMachine) -> Result<(), CodegenError> {
+    module.set_triple(&machine.get_triple());
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+    // An assembler's file name would be the only trace of where the compiler ran.
+    module.set_source_file_name("");
+    describe_functions(module, target);
+    let options = PassBuilderOptions::create();
+    // Our schedules decide on vectors and unrolling.
+    options.set_loop_vectorization(false);
+    options.set_loop_slp_vectorization(false);
+    options.set_loop_interleaving(false);
+    options.set_loop_unrolling(false);
+    module
+        .run_passes("default<O3>", machine, options)
+        .map_err(|e| CodegenError::Internal(format!("LLVM's passes: {e}")))
+}
+
+/// What holds for every function of a generated library: it never unwinds and calls no library.
+fn describe_functions(module: &Module, target: &Target) {
+    let context = module.get_context();
+    let flag = |name: &str| {
+        context.create_enum_attribute(inkwell::attributes::Attribute::get_named_enum_kind_id(name), 0)
+    };
+    let text = |key: &str, value: &str| context.create_string_attribute(key, value);
+    let width = target.vector.bits.to_string();
+    for function in module.get_functions().filter(|f| f.count_basic_blocks() > 0) {
+        let at = AttributeLoc::Function;
+        function.add_attribute(at, flag("nounwind"));
+        // No loop becomes a call of memset or memcpy.
+        function.add_attribute(at, text("no-builtins", ""));
+        function.add_attribute(at, text("target-cpu", &target.cpu));
+        function.add_attribute(at, text("target-features", &target.features));
+        if target.vector.bits >= 512 {
+            // LLVM splits 512-bit vectors on most CPUs unless it is told that they are wanted.
+            function.add_attribute(at, text("prefer-vector-width", &width));
+            function.add_attribute(at, text("min-legal-vector-width", &width));
+        }
+        if function.get_linkage() == Linkage::Internal {
+            function.add_attribute(at, flag("noinline"));
+        }
+        let section = function.get_name().to_string_lossy().into_owned();
+        function.set_section(Some(&format!(".text.{section}")));
+    }
+    for global in module.get_globals() {
+        // Its bytes come after LLVM: loads must not be folded to zeros.
+        global.set_externally_initialized(true);
+    }
+}

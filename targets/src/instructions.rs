@@ -1,0 +1,169 @@
+//! Machine instructions that no plain loop reaches: each defined once, with its meaning as data.
+
+use ir::DType;
+use loops::Type;
+
+/// One instruction: how to emit it and what it computes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instruction {
+    /// What a target's list and `Expr::Instruction` call it.
+    pub name: &'static str,
+    pub emit: Emit,
+    pub arguments: &'static [Type],
+    pub result: Type,
+    pub meaning: Meaning,
+    /// Cycles of one in a stream of independent ones.
+    pub cycles: f32,
+}
+
+/// How code generation writes an instruction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Emit {
+    /// An LLVM intrinsic, with what it is passed and what it gives.
+    Intrinsic { name: &'static str, operands: &'static [Operand], result: Type },
+    /// Inline assembly with LLVM's constraint string, over the arguments in order; it has no side effects.
+    Assembly { text: &'static str, constraints: &'static str, operands: &'static [Operand], result: Type },
+}
+
+/// One operand of what is emitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operand {
+    /// The instruction's k-th argument, its bits taken as this type (packed halfwords travel as one integer).
+    Argument(usize, Type),
+    /// An `i32` constant.
+    Int(i32),
+}
+
+/// What an instruction computes, lane by lane. All arithmetic is in the result's element type and wraps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// `result[l] = accumulator[l] + sum over k < group of a[l * group + k] * b[l * group + k]`, where the arguments are
+    /// (accumulator, a, b); `a` and `b` are widened by their own types' signs.
+    Dot { group: usize },
+    /// The same over all lanes: `result = accumulator + sum over k of a[k] * b[k]`.
+    DotAll,
+    /// `result[l] = a[stride * l + offset]`, widened by the argument's sign.
+    Widen { stride: usize, offset: usize },
+}
+
+const fn ty(dtype: DType, lanes: usize) -> Type {
+    Type { dtype, lanes }
+}
+
+const I32: Type = ty(DType::I32, 1);
+
+const I8X4: Type = ty(DType::I8, 4);
+const I8X16: Type = ty(DType::I8, 16);
+const I16X2: Type = ty(DType::I16, 2);
+const I32X4: Type = ty(DType::I32, 4);
+const I32X8: Type = ty(DType::I32, 8);
+const I32X16: Type = ty(DType::I32, 16);
+
+/// Every instruction. Cycle counts are reciprocal throughputs from the vendors' optimisation guides: Zen 4 issues one
+/// 512-bit or two 256-bit dot products a cycle, Neoverse N1 two; Cortex-M4 and M7 take one cycle for a DSP
+/// instruction; Cortex-M55 works on 64 bits of a vector per cycle.
+#[rustfmt::skip]
+pub static INSTRUCTIONS: &[Instruction] = &[
+    Instruction {
+        name: "vpdpbusd512",
+        emit: Emit::Intrinsic {
+            name: "llvm.x86.avx512.vpdpbusd.512",
+            operands: &[
+                Operand::Argument(0, I32X16),
+                Operand::Argument(1, ty(DType::U8, 64)),
+                Operand::Argument(2, ty(DType::I8, 64)),
+            ],
+            result: I32X16,
+        },
+        arguments: &[I32X16, ty(DType::U8, 64), ty(DType::I8, 64)],
+        result: I32X16,
+        meaning: Meaning::Dot { group: 4 },
+        cycles: 1.0,
+    },
+    Instruction {
+        name: "vpdpbusd256",
+        emit: Emit::Intrinsic {
+            name: "llvm.x86.avx512.vpdpbusd.256",
+            operands: &[
+                Operand::Argument(0, I32X8),
+                Operand::Argument(1, ty(DType::U8, 32)),
+                Operand::Argument(2, ty(DType::I8, 32)),
+            ],
+            result: I32X8,
+        },
+        arguments: &[I32X8, ty(DType::U8, 32), ty(DType::I8, 32)],
+        result: I32X8,
+        meaning: Meaning::Dot { group: 4 },
+        cycles: 0.5,
+    },
+    Instruction {
+        name: "sdot",
+        emit: Emit::Intrinsic {
+            name: "llvm.aarch64.neon.sdot",
+            operands: &[Operand::Argument(0, I32X4), Operand::Argument(1, I8X16), Operand::Argument(2, I8X16)],
+            result: I32X4,
+        },
+        arguments: &[I32X4, I8X16, I8X16],
+        result: I32X4,
+        meaning: Meaning::Dot { group: 4 },
+        cycles: 0.5,
+    },
+    Instruction {
+        name: "smlad",
+        emit: Emit::Intrinsic {
+            name: "llvm.arm.smlad",
+            operands: &[Operand::Argument(1, I32), Operand::Argument(2, I32), Operand::Argument(0, I32)],
+            result: I32,
+        },
+        arguments: &[I32, I16X2, I16X2],
+        result: I32,
+        meaning: Meaning::DotAll,
+        cycles: 1.0,
+    },
+    Instruction {
+        name: "sxtb16",
+        emit: Emit::Intrinsic { name: "llvm.arm.sxtb16", operands: &[Operand::Argument(0, I32)], result: I32 },
+        arguments: &[I8X4],
+        result: I16X2,
+        meaning: Meaning::Widen { stride: 2, offset: 0 },
+        cycles: 1.0,
+    },
+    Instruction {
+        name: "sxtb16_ror8",
+        emit: Emit::Assembly {
+            text: "sxtb16 $0, $1, ror #8",
+            constraints: "=r,r",
+            operands: &[Operand::Argument(0, I32)],
+            result: I32,
+        },
+        arguments: &[I8X4],
+        result: I16X2,
+        meaning: Meaning::Widen { stride: 2, offset: 1 },
+        cycles: 1.0,
+    },
+    Instruction {
+        name: "vmladava_s8",
+        emit: Emit::Intrinsic {
+            name: "llvm.arm.mve.vmldava",
+            // Signed, added, not exchanged.
+            operands: &[
+                Operand::Int(0),
+                Operand::Int(0),
+                Operand::Int(0),
+                Operand::Argument(0, I32),
+                Operand::Argument(1, I8X16),
+                Operand::Argument(2, I8X16),
+            ],
+            result: I32,
+        },
+        arguments: &[I32, I8X16, I8X16],
+        result: I32,
+        meaning: Meaning::DotAll,
+        cycles: 2.0,
+    },
+];
+
+/// The instruction called `name`.
+pub fn find(name: &str) -> Option<&'static Instruction> {
+    INSTRUCTIONS.iter().find(|instruction| instruction.name == name)
+}

@@ -1,0 +1,190 @@
+//! Every stage's loops, interpreted, give what the definition says: the default schedule of operators of all forms,
+//! for machines with and without vectors.
+
+use ir::{DType, Scalar, Tensor, TensorType};
+use loops::{Source, Stage};
+use ops::AnyOp;
+use ops::ops::add::Add;
+use ops::ops::arg_reduce::ArgReduce;
+use ops::ops::average_pool::AveragePool;
+use ops::ops::conv::Conv;
+use ops::ops::conv_transpose::ConvTranspose;
+use ops::ops::gelu::Gelu;
+use ops::ops::matmul::Matmul;
+use ops::ops::max_pool::MaxPool;
+use ops::ops::pad::{Pad, PadMode};
+use ops::ops::reduce::{Reduce, ReduceKind};
+use ops::ops::relu::Relu;
+use ops::ops::sigmoid::Sigmoid;
+use ops::ops::softmax::Softmax;
+use ops::ops::transpose::Transpose;
+use ops::shape::{Layout, Pool, Window};
+use schedule::{Argument, Destination, Operand, View};
+use targets::Target;
+
+fn random(ty: &TensorType, seed: u64) -> Tensor {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut data = Vec::with_capacity(ty.bytes());
+    for _ in 0..ty.elements() {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Small integers: sums are exact in every order.
+        data.extend(Scalar::from_f64(ty.dtype, f64::from((state >> 40) as u32 % 9) - 4.0).to_le_bytes());
+    }
+    Tensor::new(ty.clone(), data)
+}
+
+/// Runs `op` on `inputs` by schedules for `target`; `constant[k]` says which inputs are weights.
+fn run(op: &AnyOp, inputs: &[Tensor], constant: &[bool], target: &Target) -> Vec<Tensor> {
+    let types: Vec<TensorType> = inputs.iter().map(|t| t.ty.clone()).collect();
+    let results = op.infer(&types).unwrap();
+    let definition = op.meaning(&types).definition(&types, &results);
+    let mut known: Vec<(Source, Tensor, bool)> = Vec::new();
+    known.extend(definition.tables.iter().enumerate().map(|(k, t)| (Source::Table(k), t.clone(), true)));
+    known.extend(inputs.iter().enumerate().map(|(k, t)| (Source::Operand(k), t.clone(), constant[k])));
+    for (k, stage) in definition.stages.iter().enumerate() {
+        let result = run_stage(stage, &known, target);
+        known.push((Source::Stage(k), result, false));
+    }
+    let stage = |k: usize| known.iter().find(|(s, ..)| *s == Source::Stage(k)).unwrap().1.clone();
+    definition.results.iter().map(|&k| stage(k)).collect()
+}
+
+fn run_stage(stage: &Stage, known: &[(Source, Tensor, bool)], target: &Target) -> Tensor {
+    let operands: Vec<Operand> = known
+        .iter()
+        .map(|(source, tensor, constant)| Operand {
+            source: *source,
+            dtype: tensor.ty.dtype,
+            view: View::contiguous(&tensor.ty.shape),
+            len: tensor.ty.elements(),
+            constant: *constant,
+        })
+        .collect();
+    let ty = stage.ty();
+    let destination = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
+    let kernel = schedule::lower("test", stage, &operands, &destination, target).unwrap();
+    let find = |source: &Source| known.iter().find(|(s, ..)| s == source).unwrap().1.clone();
+    let flat = |t: Tensor| t.reshaped([t.ty.elements()]);
+    let mut buffers: Vec<Tensor> = kernel
+        .arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Source(source) => flat(find(source)),
+            Argument::Packed { source, packing } => flat(loops::evaluate(packing, &[&flat(find(source))]).remove(0)),
+            Argument::Result => flat(Tensor::zeros(ty.clone())),
+        })
+        .collect();
+    loops::interpret(&kernel.nest, &mut buffers, &())
+        .unwrap_or_else(|error| panic!("{error}\n{:?}\n{:#?}", kernel.schedule, kernel.nest));
+    buffers[kernel.result_argument().unwrap()].reshaped(ty.shape)
+}
+
+fn check(op: impl Into<AnyOp>, types: &[TensorType], constant: &[bool]) {
+    let op = op.into();
+    let inputs: Vec<Tensor> = types.iter().enumerate().map(|(k, ty)| random(ty, k as u64 + 7)).collect();
+    let wanted = op.eval(&inputs.iter().collect::<Vec<_>>());
+    for name in ["x86-64-v4", "x86-64-v3", "cortex-a53", "cortex-m55", "cortex-m4f", "rv32imafc"] {
+        let target = Target::preset(name).unwrap();
+        let got = run(&op, &inputs, constant, &target);
+        for (got, wanted) in got.iter().zip(&wanted) {
+            for (k, (a, b)) in got.to_f64s().into_iter().zip(wanted.to_f64s()).enumerate() {
+                let near = (a - b).abs() <= 1e-5 * b.abs().max(1.0);
+                assert!(near, "{op:?} over {types:?} for {name}: element {k} is {a}, not {b}");
+            }
+        }
+    }
+}
+
+fn f32s(shape: &[usize]) -> TensorType {
+    TensorType::new(DType::F32, shape)
+}
+
+fn window(stride: usize, pad: usize) -> Window {
+    Window { strides: vec![stride; 2], dilations: vec![1; 2], pads: vec![(pad, pad); 2] }
+}
+
+#[test]
+fn maps() {
+    check(Add, &[f32s(&[2, 5, 33]), f32s(&[33])], &[false, true]);
+    check(Add, &[f32s(&[2, 5, 3]), f32s(&[5, 1])], &[false, true]);
+    check(Relu, &[f32s(&[1, 7, 100])], &[false]);
+    check(Transpose { permutation: vec![0, 2, 1] }, &[f32s(&[2, 17, 5])], &[false]);
+}
+
+#[test]
+fn convolutions() {
+    for layout in [Layout::ChannelsLast, Layout::ChannelsFirst] {
+        for (channels, out, group) in [(3, 8, 1), (16, 40, 1), (6, 6, 6), (8, 12, 2), (36, 36, 36)] {
+            for (extent, kernel, stride, pad) in [(9, 3, 1, 1), (14, 3, 2, 1), (6, 1, 1, 0), (7, 5, 2, 2), (3, 3, 1, 1)] {
+                let x = f32s(&layout.join(1, channels, &[extent, extent + 1]));
+                let w = f32s(&[out, channels / group, kernel, kernel]);
+                let op = Conv { window: window(stride, pad), group, layout };
+                check(op, &[x, w, f32s(&[out])], &[false, true, true]);
+            }
+        }
+    }
+}
+
+#[test]
+fn asymmetric_pads_and_dilation() {
+    let pads = vec![(0, 2), (3, 1)];
+    let op = Conv { window: Window { strides: vec![2, 1], dilations: vec![2, 2], pads }, group: 1, layout: Layout::ChannelsLast };
+    check(op, &[f32s(&[2, 9, 11, 4]), f32s(&[5, 4, 3, 2])], &[false, true]);
+}
+
+#[test]
+fn transposed_convolutions() {
+    for layout in [Layout::ChannelsLast, Layout::ChannelsFirst] {
+        for (stride, group) in [(1, 1), (2, 1), (2, 2)] {
+            let op = ConvTranspose { window: window(stride, 1), output_padding: vec![stride - 1; 2], group, layout };
+            check(op, &[f32s(&layout.join(1, 4, &[5, 6])), f32s(&[4, 6 / group, 3, 3])], &[false, true]);
+        }
+    }
+}
+
+#[test]
+fn pools() {
+    for layout in [Layout::ChannelsLast, Layout::ChannelsFirst] {
+        let x = f32s(&layout.join(1, 20, &[9, 10]));
+        let pool = Pool { kernel: vec![3, 3], window: window(2, 1), layout };
+        check(MaxPool { pool: pool.clone() }, std::slice::from_ref(&x), &[false]);
+        check(AveragePool { pool, counted: vec![(0, 0); 2] }, &[x], &[false]);
+    }
+}
+
+#[test]
+fn products() {
+    check(Matmul, &[f32s(&[7, 33]), f32s(&[33, 50])], &[false, true]);
+    check(Matmul, &[f32s(&[1, 64]), f32s(&[64, 10])], &[false, true]);
+    check(Matmul, &[f32s(&[3, 2, 9, 16]), f32s(&[2, 16, 21])], &[false, false]);
+    check(Matmul, &[f32s(&[2, 9, 16]), f32s(&[2, 16, 21])], &[false, true]);
+}
+
+#[test]
+fn reductions() {
+    for kind in [ReduceKind::Sum, ReduceKind::Max, ReduceKind::Mean] {
+        for axes in [vec![0], vec![1], vec![2], vec![1, 2], vec![0, 1, 2]] {
+            check(Reduce { kind, axes, keep_axes: true }, &[f32s(&[3, 10, 37])], &[false]);
+        }
+    }
+    check(ArgReduce { axis: 1, ..ArgReduce::default() }, &[f32s(&[3, 10, 5])], &[false]);
+    check(ArgReduce { axis: 2, last: true, ..ArgReduce::default() }, &[f32s(&[3, 4, 19])], &[false]);
+}
+
+#[test]
+fn stages_and_functions() {
+    check(Softmax { axis: 1 }, &[f32s(&[4, 19])], &[false]);
+    check(Softmax { axis: 1 }, &[f32s(&[2, 5, 18])], &[false]);
+    check(Sigmoid, &[f32s(&[3, 50])], &[false]);
+    check(Gelu::default(), &[f32s(&[3, 50])], &[false]);
+}
+
+#[test]
+fn pads() {
+    for mode in [PadMode::Constant, PadMode::Reflect, PadMode::Edge] {
+        let pads = vec![(0, 0), (1, 2), (3, 1), (0, 0)];
+        check(Pad { pads, mode, value: None }, &[f32s(&[1, 5, 6, 17])], &[false]);
+        let pads = vec![(0, 0), (0, 0), (2, 1), (2, 2)];
+        check(Pad { pads, mode, value: None }, &[f32s(&[1, 3, 6, 17])], &[false]);
+    }
+}
