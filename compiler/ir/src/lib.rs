@@ -26,11 +26,18 @@ pub struct OpError {
     pub message: String,
     /// What the user can do about it, if there is something.
     pub hint: Option<String>,
+    /// Whether the model breaks ONNX's own rules, and not merely asks for something that is not there.
+    pub invalid: bool,
 }
 
 impl OpError {
     pub fn new(message: impl Into<String>) -> OpError {
-        OpError { message: message.into(), hint: None }
+        OpError { message: message.into(), hint: None, invalid: false }
+    }
+
+    /// The model breaks ONNX's own rules; no compiler could take it.
+    pub fn invalid(message: impl Into<String>) -> OpError {
+        OpError { invalid: true, ..OpError::new(message) }
     }
 
     pub fn with_hint(mut self, hint: impl Into<String>) -> OpError {

@@ -47,6 +47,10 @@ impl<T: Elementwise> Op for T {
         };
         Meaning::map(inputs, &TensorType::new(dtype, shape), |args| self.body(args, &dtypes))
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(T, Vec<usize>)> {
+        Some((self.clone(), permutation.to_vec()))
+    }
 }
 
 fn dtypes(inputs: &[TensorType]) -> Vec<DType> {

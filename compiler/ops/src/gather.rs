@@ -46,6 +46,19 @@ macro_rules! ops {
             pub fn meaning(&self, inputs: &[ir::TensorType]) -> crate::Meaning {
                 match self { $(AnyOp::$op(op) => crate::Op::meaning(op, inputs)),* }
             }
+            /// See [`Op::in_layout`](crate::Op::in_layout).
+            pub fn in_layout(&self, layout: crate::shape::Layout) -> Option<AnyOp> {
+                match self { $(AnyOp::$op(op) => crate::Op::in_layout(op, layout).map(AnyOp::$op)),* }
+            }
+            /// See [`Op::before_transpose`](crate::Op::before_transpose).
+            pub fn before_transpose(&self, permutation: &[usize]) -> Option<(AnyOp, Vec<usize>)> {
+                match self {
+                    $(AnyOp::$op(op) => {
+                        let (op, axes) = crate::Op::before_transpose(op, permutation)?;
+                        Some((AnyOp::$op(op), axes))
+                    }),*
+                }
+            }
             fn json(&self) -> serde_json::Value {
                 match self { $(AnyOp::$op(op) => crate::gather::json(op)),* }
             }

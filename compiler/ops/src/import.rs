@@ -83,10 +83,19 @@ pub struct Import<'a> {
 /// More elements than any target holds; larger tensors are refused before anything is allocated.
 const MOST_ELEMENTS: usize = 1 << 31;
 
+/// Results of more bytes stay computations even where all operands are known.
+const MOST_FOLDED_BYTES: usize = 1 << 30;
+
+/// Whether sizes and strides of a tensor of `shape` can be computed with, also where an extent is 0.
+pub fn elements_within_limits(shape: &[usize]) -> bool {
+    let elements = shape.iter().try_fold(1usize, |n, &extent| n.checked_mul(extent.max(1)));
+    elements.is_some_and(|n| n <= MOST_ELEMENTS)
+}
+
 impl Import<'_> {
     /// The `k`-th input, which must be there.
     pub fn input(&self, k: usize) -> Result<Value, OpError> {
-        self.optional(k).ok_or_else(|| OpError::new(format!("input {k} is missing")))
+        self.optional(k).ok_or_else(|| OpError::invalid(format!("input {k} is missing")))
     }
 
     pub fn optional(&self, k: usize) -> Option<Value> {
@@ -116,7 +125,7 @@ impl Import<'_> {
     }
 
     pub fn constant(&self, k: usize) -> Result<Tensor, OpError> {
-        self.optional_constant(k)?.ok_or_else(|| OpError::new(format!("input {k} is missing")))
+        self.optional_constant(k)?.ok_or_else(|| OpError::invalid(format!("input {k} is missing")))
     }
 
     pub fn int(&self, name: &str) -> Result<Option<i64>, OpError> {
@@ -152,7 +161,7 @@ impl Import<'_> {
         match self.attributes.get(name) {
             None => Ok(None),
             Some(attribute) => {
-                get(attribute).map(Some).ok_or_else(|| OpError::new(format!("attribute `{name}` is not {kind}")))
+                get(attribute).map(Some).ok_or_else(|| OpError::invalid(format!("attribute `{name}` is not {kind}")))
             }
         }
     }
@@ -161,19 +170,17 @@ impl Import<'_> {
     pub fn apply_all(&mut self, op: impl Into<AnyOp>, operands: &[Value]) -> Result<Vec<Value>, OpError> {
         let op = op.into();
         let types: Vec<TensorType> = operands.iter().map(|&value| self.ty(value).clone()).collect();
-        for ty in op.infer(&types)? {
-            let elements = ty.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-            if elements.is_none_or(|n| n > MOST_ELEMENTS) {
-                return Err(OpError::new(format!("the result {ty} has too many elements")));
-            }
+        let results = op.infer(&types)?;
+        if let Some(ty) = results.iter().find(|ty| !elements_within_limits(&ty.shape)) {
+            return Err(OpError::new(format!("the result {ty} has too many elements")));
         }
         let constants: Option<Vec<&Tensor>> = operands.iter().map(|&value| self.graph.constant_value(value)).collect();
         match constants {
-            Some(tensors) => {
+            Some(tensors) if results.iter().all(|ty| ty.bytes() <= MOST_FOLDED_BYTES) => {
                 let results = op.eval(&tensors);
                 Ok(results.into_iter().map(|tensor| self.graph.constant(self.name.clone(), tensor)).collect())
             }
-            None => self.graph.apply(self.name.clone(), op, operands),
+            _ => self.graph.apply(self.name.clone(), op, operands),
         }
     }
 

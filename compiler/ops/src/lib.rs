@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use elementwise::{Elementwise, check};
-pub use import::{Attribute, Import, Onnx, element_type, onnx};
+pub use import::{Attribute, Import, Onnx, element_type, elements_within_limits, onnx};
 pub use meaning::Meaning;
 pub use ops::{AnyOp, OpKind};
 pub use reference::evaluate;
@@ -46,6 +46,17 @@ pub trait Op: Clone + Debug + Eq + Ord + Hash + Default + Serialize + Deserializ
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError>;
     /// What the operator means for inputs that `infer` accepted.
     fn meaning(&self, inputs: &[TensorType]) -> Meaning;
+    /// The same operator with its feature maps, operand 0 and the result, in `layout`; `None` where it has none.
+    fn in_layout(&self, _layout: shape::Layout) -> Option<Self> {
+        None
+    }
+    /// The operator `f` and the axes `q` such that `self(transpose(x, permutation)) = transpose(f(x), q)`; `None`
+    /// where there is no such operator.
+    ///
+    /// The permutation is one of operand 0, and of all others where the operator is elementwise or a concatenation.
+    fn before_transpose(&self, _permutation: &[usize]) -> Option<(Self, Vec<usize>)> {
+        None
+    }
 }
 
 impl AnyOp {

@@ -26,7 +26,7 @@ pub fn broadcast(shapes: &[&[usize]]) -> Result<Vec<usize>, OpError> {
                 (1, n) => *extent = n,
                 (_, 1) => (),
                 (a, b) if a == b => (),
-                _ => return Err(OpError::new(format!("shapes {} do not broadcast", list(shapes)))),
+                _ => return Err(OpError::invalid(format!("shapes {} do not broadcast", list(shapes)))),
             }
         }
     }
@@ -41,11 +41,11 @@ pub fn list(shapes: &[&[usize]]) -> String {
 
 /// An ONNX axis, which may count from the end, as an index below `rank`.
 pub fn axis(axis: i64, rank: usize) -> Result<usize, OpError> {
-    let counted = if axis < 0 { axis + rank as i64 } else { axis };
+    let counted = if axis < 0 { axis.saturating_add(rank as i64) } else { axis };
     usize::try_from(counted)
         .ok()
         .filter(|&a| a < rank)
-        .ok_or_else(|| OpError::new(format!("axis {axis} is outside a tensor of rank {rank}")))
+        .ok_or_else(|| OpError::invalid(format!("axis {axis} is outside a tensor of rank {rank}")))
 }
 
 /// Several axes, sorted; an axis named twice is an error.
@@ -53,7 +53,7 @@ pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
     let mut axes = list.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
     axes.sort_unstable();
     match axes.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(OpError::new(format!("axis {} is named twice", pair[0]))),
+        Some(pair) => Err(OpError::invalid(format!("axis {} is named twice", pair[0]))),
         None => Ok(axes),
     }
 }
@@ -66,7 +66,7 @@ pub fn extents(list: &[i64]) -> Result<Vec<usize>, OpError> {
 
 /// Exactly `N` inputs.
 pub fn inputs<const N: usize>(inputs: &[TensorType]) -> Result<&[TensorType; N], OpError> {
-    inputs.try_into().map_err(|_| OpError::new(format!("takes {N} inputs, got {}", inputs.len())))
+    inputs.try_into().map_err(|_| OpError::invalid(format!("takes {N} inputs, got {}", inputs.len())))
 }
 
 /// An attribute that must be at least 1.
@@ -74,7 +74,7 @@ pub fn positive(value: i64, name: &str) -> Result<usize, OpError> {
     usize::try_from(value)
         .ok()
         .filter(|&v| v > 0)
-        .ok_or_else(|| OpError::new(format!("`{name}` is {value}, must be at least 1")))
+        .ok_or_else(|| OpError::invalid(format!("`{name}` is {value}, must be at least 1")))
 }
 
 /// An attribute or input that must be at least 0.

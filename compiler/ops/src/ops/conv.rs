@@ -86,4 +86,8 @@ impl Op for Conv {
         }
         Meaning::Compute(Definition::single(stage))
     }
+
+    fn in_layout(&self, layout: Layout) -> Option<Conv> {
+        Some(Conv { layout, ..self.clone() })
+    }
 }

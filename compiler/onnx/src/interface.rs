@@ -1,0 +1,257 @@
+//! A model's inputs and outputs, and the pins that make them static.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use ir::{DType, Scalar, Tensor, TensorType};
+
+use crate::Options;
+use crate::element;
+use crate::problem::{Problem, code};
+use crate::proto::{Dimension, DimensionValue, TypeValue, ValueInfoProto};
+use crate::tensor::within_limits;
+
+/// One extent as the model declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dim {
+    Known(usize),
+    /// The same name is the same extent everywhere.
+    Named(String),
+    Unknown,
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dim::Known(extent) => write!(f, "{extent}"),
+            Dim::Named(name) => f.write_str(name),
+            Dim::Unknown => f.write_str("?"),
+        }
+    }
+}
+
+/// An input or output of an imported model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub name: String,
+    /// After the pins.
+    pub ty: TensorType,
+    /// As the model declares it; `None` if it leaves the shape open.
+    pub declared: Option<Vec<Dim>>,
+}
+
+/// Element type and shape of a tensor input or output.
+pub(crate) fn declared(info: &ValueInfoProto) -> Result<(DType, Option<Vec<Dim>>), Problem> {
+    let tensor = match info.r#type.as_ref().and_then(|ty| ty.value.as_ref()) {
+        Some(TypeValue::Tensor(tensor)) => tensor,
+        Some(other) => {
+            let kind = kind(other);
+            return Err(Problem::unsupported(code::TYPE, format!("values of kind {kind} are not supported, only tensors")));
+        }
+        None => return Err(Problem::invalid(code::GRAPH, "the value has no type")),
+    };
+    let dtype = element::dtype(tensor.elem_type)?;
+    let dims = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(dim).collect::<Result<Vec<_>, _>>()).transpose()?;
+    Ok((dtype, dims))
+}
+
+/// What the model calls a value's kind, for messages and summaries.
+pub(crate) fn kind(value: &TypeValue) -> String {
+    match value {
+        TypeValue::Tensor(tensor) => element::name(tensor.elem_type),
+        TypeValue::Sequence(_) => "sequence".into(),
+        TypeValue::Map(_) => "map".into(),
+        TypeValue::SparseTensor(_) => "sparse tensor".into(),
+        TypeValue::Optional(_) => "optional".into(),
+    }
+}
+
+/// Exporters write an extent that they do not know as nothing, as -1, or as the name `?`.
+pub(crate) fn dim(dim: &Dimension) -> Result<Dim, Problem> {
+    match &dim.value {
+        None | Some(DimensionValue::Value(-1)) => Ok(Dim::Unknown),
+        Some(DimensionValue::Param(name)) if name.is_empty() || name == "?" => Ok(Dim::Unknown),
+        Some(DimensionValue::Param(name)) => Ok(Dim::Named(name.clone())),
+        Some(DimensionValue::Value(extent)) => usize::try_from(*extent)
+            .map(Dim::Known)
+            .map_err(|_| Problem::invalid(code::GRAPH, format!("the extent {extent} is negative"))),
+    }
+}
+
+/// The user's pins, and which of them met something in the model.
+pub(crate) struct Pins<'a> {
+    options: &'a Options,
+    /// Extents by name: from `--dim`, else from the first `--shape` of an input that has the name.
+    named: HashMap<&'a str, usize>,
+}
+
+impl<'a> Pins<'a> {
+    /// Takes in what the options say about `inputs`. Pins that meet nothing are problems, as is a contradiction.
+    pub fn new(options: &'a Options, inputs: &'a [ValueInfoProto]) -> (Pins<'a>, Vec<Problem>) {
+        let mut pins = Pins { options, named: HashMap::new() };
+        let mut problems = Vec::new();
+        for (name, extent) in &options.dims {
+            if pins.named.insert(name, *extent).is_some_and(|other| other != *extent) {
+                problems.push(Problem::usage(format!("--dim {name} is given twice, with different extents")));
+            }
+        }
+        let mut met: Vec<&str> = Vec::new();
+        for info in inputs {
+            for (axis, dim) in info_dims(info).iter().enumerate() {
+                if let Some(DimensionValue::Param(name)) = &dim.value {
+                    met.push(name);
+                    if let Some(&extent) = pins.shape(&info.name).and_then(|shape| shape.get(axis)) {
+                        pins.named.entry(name).or_insert(extent);
+                    }
+                }
+            }
+        }
+        for (name, extent) in &options.dims {
+            if !met.contains(&name.as_str()) {
+                let known = if met.is_empty() { "none has a name".into() } else { listed(&met) };
+                problems.push(
+                    Problem::usage(format!("--dim {name}={extent}: no input has a dimension of this name"))
+                        .hint(format!("the named dimensions: {known}")),
+                );
+            }
+        }
+        let names: Vec<&str> = inputs.iter().map(|info| info.name.as_str()).collect();
+        let flags = options.shapes.iter().map(|(name, _)| ("--shape", name));
+        for (flag, name) in flags.chain(options.scalars.iter().map(|(name, _)| ("--set", name))) {
+            if !names.contains(&name.as_str()) {
+                problems.push(
+                    Problem::usage(format!("{flag} {name}: the model has no input of this name"))
+                        .hint(format!("the inputs: {}", listed(&names))),
+                );
+            }
+        }
+        (pins, problems)
+    }
+
+    fn shape(&self, input: &str) -> Option<&'a [usize]> {
+        self.options.shapes.iter().find(|(name, _)| name == input).map(|(_, shape)| shape.as_slice())
+    }
+
+    /// The static type of an input.
+    pub fn resolve(&self, name: &str, dtype: DType, declared: Option<&[Dim]>) -> Result<TensorType, Problem> {
+        let shape = match (self.shape(name), declared) {
+            (Some(shape), Some(dims)) => fitting(name, shape, dims)?,
+            (Some(shape), None) => shape.to_vec(),
+            (None, Some(dims)) => self.named_extents(name, dims)?,
+            (None, None) => {
+                return Err(Problem::unsupported(code::SYMBOLIC, "the input's shape is not declared")
+                    .hint(format!("add --shape {name}:… with its extents, as in --shape {name}:1x3x224x224")));
+            }
+        };
+        within_limits(&shape)?;
+        Ok(TensorType::new(dtype, shape))
+    }
+
+    fn named_extents(&self, input: &str, dims: &[Dim]) -> Result<Vec<usize>, Problem> {
+        let extent = |dim: &Dim| match dim {
+            Dim::Known(extent) => Some(*extent),
+            Dim::Named(name) => self.named.get(name.as_str()).copied(),
+            Dim::Unknown => None,
+        };
+        let open: Vec<&Dim> = dims.iter().filter(|dim| extent(dim).is_none()).collect();
+        match open.is_empty() {
+            true => Ok(dims.iter().filter_map(extent).collect()),
+            false => Err(unpinned(input, dims, &open)),
+        }
+    }
+
+    /// Whether `--set` makes a constant of the input `name`.
+    pub fn sets(&self, name: &str) -> bool {
+        self.options.scalars.iter().any(|(input, _)| input == name)
+    }
+
+    /// The constant that `--set` makes of an input, if it does.
+    pub fn scalar(&self, name: &str, dtype: DType, declared: Option<&[Dim]>) -> Option<Result<Tensor, Problem>> {
+        let (_, text) = self.options.scalars.iter().find(|(input, _)| input == name)?;
+        Some(constant(name, text, dtype, declared))
+    }
+}
+
+fn info_dims(info: &ValueInfoProto) -> &[Dimension] {
+    match info.r#type.as_ref().and_then(|ty| ty.value.as_ref()) {
+        Some(TypeValue::Tensor(tensor)) => tensor.shape.as_ref().map_or(&[], |shape| &shape.dim),
+        _ => &[],
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let mut names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.sort();
+    names.dedup();
+    names.join(", ")
+}
+
+fn joined<T: fmt::Display>(extents: &[T]) -> String {
+    extents.iter().map(T::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// `--shape` may fill what the model leaves open, and must repeat what it does not.
+fn fitting(name: &str, shape: &[usize], dims: &[Dim]) -> Result<Vec<usize>, Problem> {
+    let fits = |(extent, dim): (&usize, &Dim)| !matches!(dim, Dim::Known(known) if known != extent);
+    if shape.len() == dims.len() && shape.iter().zip(dims).all(fits) {
+        return Ok(shape.to_vec());
+    }
+    let message = format!("--shape {name}:{} does not fit the model's {}", joined(shape), joined(dims));
+    Err(Problem::usage(message).hint("only the extents that the model leaves open can be chosen"))
+}
+
+/// The problem of an input with open extents, and the flags that would close them. The leading one is nearly always
+/// the batch, and on a device that is 1.
+fn unpinned(input: &str, dims: &[Dim], open: &[&Dim]) -> Problem {
+    let message = format!("the input's shape {} is not static", joined(dims));
+    let problem = Problem::unsupported(code::SYMBOLIC, message);
+    if open.iter().any(|dim| **dim == Dim::Unknown) {
+        let first = |axis: usize| if axis == 0 { "1".into() } else { "?".into() };
+        let shape = dims.iter().enumerate().map(|(axis, dim)| match dim {
+            Dim::Known(extent) => extent.to_string(),
+            Dim::Named(_) | Dim::Unknown => first(axis),
+        });
+        let shape = shape.collect::<Vec<String>>().join("x");
+        let rest = if shape.contains('?') { ", with a number for each ?" } else { "" };
+        return problem.hint(format!("add --shape {input}:{shape}{rest}"));
+    }
+    let mut flags: Vec<String> = Vec::new();
+    for (axis, dim) in dims.iter().enumerate().filter(|(_, dim)| open.contains(dim)) {
+        let value = if axis == 0 { "1" } else { "?" };
+        if !flags.iter().any(|flag| flag.starts_with(&format!("--dim {dim}="))) {
+            flags.push(format!("--dim {dim}={value}"));
+        }
+    }
+    let flags = flags.join(" ");
+    let rest = if flags.contains('?') { ", with a number for each ?" } else { "" };
+    problem.hint(format!("add {flags}{rest}"))
+}
+
+/// `text` as a tensor of one element.
+fn constant(name: &str, text: &str, dtype: DType, declared: Option<&[Dim]>) -> Result<Tensor, Problem> {
+    let dims = declared.unwrap_or(&[]);
+    if dims.iter().any(|dim| matches!(dim, Dim::Known(extent) if *extent != 1)) {
+        let message = format!("--set {name}: the input is a tensor of {}, not one number", joined(dims));
+        return Err(Problem::usage(message));
+    }
+    let scalar = scalar(text, dtype)
+        .ok_or_else(|| Problem::usage(format!("--set {name}: `{text}` is not a value of type {dtype}")))?;
+    Ok(Tensor::scalar(scalar).reshaped(vec![1; dims.len()]))
+}
+
+fn scalar(text: &str, dtype: DType) -> Option<Scalar> {
+    match dtype {
+        DType::Bool => match text {
+            "true" | "1" => Some(Scalar::bool(true)),
+            "false" | "0" => Some(Scalar::bool(false)),
+            _ => None,
+        },
+        DType::U64 => text.parse().ok().map(|bits| Scalar { dtype, bits }),
+        dtype if dtype.is_float() => text.parse().ok().map(|value| Scalar::from_f64(dtype, value)),
+        dtype => {
+            let value: i64 = text.parse().ok()?;
+            let scalar = Scalar::from_i64(dtype, value);
+            (scalar.as_i64() == value).then_some(scalar)
+        }
+    }
+}

@@ -1,0 +1,5 @@
+mod broken;
+mod build;
+mod forms;
+mod hostile;
+mod tensors;

@@ -1,0 +1,96 @@
+//! Reshapes, transposes and slices that cancel, merge or do nothing.
+
+use ir::TensorType;
+use loops::Expr;
+use ops::Meaning;
+use ops::ops::reshape::Reshape;
+use ops::ops::transpose::Transpose;
+
+use crate::rule::{Found, Site, Term};
+use crate::{Node, Rule};
+
+pub const RULES: &[Rule] = &[
+    Rule { name: "view-of-all", apply: view_of_all },
+    Rule { name: "map-of-nothing", apply: map_of_nothing },
+    Rule { name: "transpose-transpose", apply: transpose_transpose },
+    Rule { name: "transpose-units", apply: transpose_units },
+    Rule { name: "reshape-reshape", apply: reshape_reshape },
+    Rule { name: "reshape-as-is", apply: reshape_as_is },
+    Rule { name: "proj-single", apply: proj_single },
+];
+
+/// `view(x) = x`, where the view shows every element of `x` in its place.
+fn view_of_all(site: &Site, found: &mut Found) {
+    let Some((op, args)) = site.node.op() else { return };
+    let &[x] = args else { return };
+    if site.egraph[site.class].data.types.len() != 1 || site.ty(x) != site.result() {
+        return;
+    }
+    if let Meaning::View(views) = op.meaning(&site.types(args)) {
+        let shape = &site.result().shape;
+        let in_place = |(axis, index): (usize, &Expr)| *index == Expr::Axis(axis) || shape[axis] == 1;
+        if views[0].iter().enumerate().all(in_place) {
+            found.equal(x.into());
+        }
+    }
+}
+
+/// `map(x) = x`, where the map gives the element that it reads.
+fn map_of_nothing(site: &Site, found: &mut Found) {
+    let Some(map) = site.map() else { return };
+    let Some((_, args)) = site.node.op() else { return };
+    if let Expr::Read { source: loops::Source::Operand(k), .. } = map.body {
+        if site.ty(args[k]) == site.result() && map.reads_in_place(k, &site.result().shape) {
+            found.equal(args[k].into());
+        }
+    }
+}
+
+/// `transpose(transpose(x, p), q) = transpose(x, p[q])`.
+fn transpose_transpose(site: &Site, found: &mut Found) {
+    let Some((outer, &[arg])) = site.is::<Transpose>() else { return };
+    for (inner, args) in site.forms_of::<Transpose>(arg) {
+        let permutation: Vec<usize> = outer.permutation.iter().map(|&axis| inner.permutation[axis]).collect();
+        match permutation.is_sorted() {
+            true => found.equal(args[0].into()),
+            false => found.equal(Term::apply(Transpose { permutation }, [args[0].into()])),
+        }
+    }
+}
+
+/// `transpose(x, p) = reshape(x)`, where only axes of one element change places.
+fn transpose_units(site: &Site, found: &mut Found) {
+    let Some((transpose, &[x])) = site.is::<Transpose>() else { return };
+    if keeps_order(&transpose.permutation, site.ty(x)) {
+        found.equal(Term::apply(Reshape { shape: site.result().shape.clone() }, [x.into()]));
+    }
+}
+
+/// Whether a transpose leaves the elements of a `ty` where they are.
+pub(crate) fn keeps_order(permutation: &[usize], ty: &TensorType) -> bool {
+    ty.elements() == 0 || permutation.iter().filter(|&&axis| ty.shape[axis] > 1).is_sorted()
+}
+
+/// `reshape(reshape(x)) = reshape(x)`.
+fn reshape_reshape(site: &Site, found: &mut Found) {
+    let Some((outer, &[arg])) = site.is::<Reshape>() else { return };
+    for (_, args) in site.forms_of::<Reshape>(arg) {
+        found.equal(Term::apply(outer.clone(), [args[0].into()]));
+    }
+}
+
+/// `reshape(x) = x`, where the shape is the same.
+fn reshape_as_is(site: &Site, found: &mut Found) {
+    let Some((_, &[x])) = site.is::<Reshape>() else { return };
+    if site.ty(x) == site.result() {
+        found.equal(x.into());
+    }
+}
+
+/// The only result of an operator is the operator.
+fn proj_single(site: &Site, found: &mut Found) {
+    let Node::Proj(0, [of]) = site.node else { return };
+    if site.egraph[*of].data.types.len() == 1 {
+        found.equal((*of).into());
+    }
+}
