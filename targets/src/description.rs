@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::instructions::{INSTRUCTIONS, find};
 use crate::presets::PRESETS;
 use crate::{Runner, Target};
 
@@ -101,7 +102,17 @@ fn check(target: &Target) -> Result<(), String> {
         Some(Runner::QemuSystem { memory, .. }) => !memory.is_empty(),
         _ => true,
     };
+    let unknown = target.instructions.iter().find(|name| find(name).is_none());
+    let instructions: Vec<&str> = INSTRUCTIONS.iter().map(|instruction| instruction.name).collect();
     let rules = [
+        (
+            unknown.is_none(),
+            format!(
+                "`instructions` names `{}`; there are {}",
+                unknown.map_or("", String::as_str),
+                instructions.join(", ")
+            ),
+        ),
         (!target.name.is_empty(), "`name` is empty".to_string()),
         (
             target.pointer_bits == arch.pointer_bits(),
@@ -180,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_wrong_description_names_file_key_and_what_is_supported() {
-        let cases: [(&str, &str, &[&str]); 6] = [
+        let cases: [(&str, &str, &[&str]); 7] = [
+            ("\"smlad\"", "\"smlod\"", &["`smlod`", "sxtb16_ror8"]),
             ("\nbits = 32", "\nbits = 16", &["mine.toml", "`float.bits` is 16", "0 (no FPU), 32 and 64"]),
             ("thumbv7em-none-eabihf", "mips-elf", &["`triple` is `mips-elf`", "riscv32"]),
             ("pointer_bits = 32", "pointer_bits = 64", &["`pointer_bits` is 64", "has 32"]),

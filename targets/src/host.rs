@@ -174,6 +174,7 @@ mod tests {
         let host = Target::host().unwrap();
         assert_eq!(host.name, "host");
         assert_eq!(host.float.bits, 64);
+        assert!(host.instructions.iter().all(|name| crate::instructions::find(name).is_some()));
         assert!(host.vector.bits >= 128 && host.vector.bits.is_power_of_two());
         assert!(host.caches.is_sorted_by_key(|cache| cache.bytes), "{:?}", host.caches);
         // The vector width is one that the kernel also lists among the CPU's flags.
