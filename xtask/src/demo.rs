@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::command::{self, command, root, step};
+use crate::command::{self, command, root, step, target};
 
 const PACKAGE: &str = "rapidocr-onnxruntime==1.4.4";
 const MEMBER: &str = "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer.onnx";
@@ -13,8 +13,8 @@ const MEMBER: &str = "rapidocr_onnxruntime/models/ch_ppocr_mobile_v2.0_cls_infer
 const SHAPE: &str = "x:1x3x48x192";
 
 pub fn run(python: &Path) -> Result<(), String> {
-    let onnxc = root().join("target/release/onnxc");
-    let folder = root().join("target/demo");
+    let onnxc = target().join("release/onnxc");
+    let folder = target().join("demo");
     let place = |name: &str| folder.join(name).display().to_string();
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
 
@@ -28,12 +28,12 @@ pub fn run(python: &Path) -> Result<(), String> {
     python(&["fetch", PACKAGE, MEMBER, &model])?;
     python(&["pictures", &place("pictures")])?;
 
-    for target in ["host", "cortex-m4f"] {
-        step(&format!("compiling for {target}"));
-        let output = place(target);
+    for name in ["host", "cortex-m4f"] {
+        step(&format!("compiling for {name}"));
+        let output = place(name);
         command::run(&mut command(
             &onnxc,
-            &["compile", &model, "--shape", SHAPE, "--target", target, "--output", &output],
+            &["compile", &model, "--shape", SHAPE, "--target", name, "--output", &output],
         ))?;
     }
 

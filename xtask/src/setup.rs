@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::command::{answer, command, root, run, step};
+use crate::command::{answer, command, run, step, target};
 
 /// LLVM and MLIR and what they link; emulators; the targets' compilers; Python.
 const DEBIAN_PACKAGES: [&str; 28] = [
@@ -97,11 +97,11 @@ fn rust_components() -> Result<(), String> {
     run(&mut command("rustup", &["component", "add", "rustfmt", "clippy"]))
 }
 
-/// The system's Python if it has the packages, else one in a virtual environment under `target/`: Debian's own does
+/// The system's Python if it has the packages, else one in a virtual environment in the build folder: Debian's own does
 /// not let pip install beside it.
 fn python() -> Result<PathBuf, String> {
     step("Python packages");
-    let environment = root().join("target/python");
+    let environment = target().join("python");
     let own = environment.join("bin/python3");
     let complete = |python: &PathBuf| answer(&mut command(python, &["-c", PYTHON_CHECK])).is_some();
     if let Some(python) = [PathBuf::from("python3"), own.clone()].into_iter().find(complete) {
