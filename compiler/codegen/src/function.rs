@@ -77,12 +77,9 @@ impl<'c, 'a> Functions<'c, 'a> {
 
 /// Pointers that alias nothing that is written.
 pub(crate) fn kernel_signature<'c>(context: &'c Context, symbol: &str, nest: &Nest) -> Signature<'c> {
-    let facts = nest.buffers.iter().map(|buffer| {
-        let read_only = if buffer.access == Access::Read { ", llvm.readonly" } else { "" };
-        let bytes = buffer.len * buffer.dtype.bytes();
-        // Known bytes may be read early, out of the loop that would read them perhaps.
-        let known = if bytes > 0 { format!(", llvm.dereferenceable = {bytes} : i64") } else { String::new() };
-        format!("{{llvm.noalias, llvm.nocapture{read_only}{known}}}")
+    let facts = nest.buffers.iter().map(|buffer| match buffer.access {
+        Access::Read => "{llvm.noalias, llvm.nocapture, llvm.readonly}".to_string(),
+        Access::Write | Access::Update | Access::Scratch => "{llvm.noalias, llvm.nocapture}".to_string(),
     });
     Signature {
         name: symbol.to_string(),
