@@ -70,9 +70,7 @@ fn optimize(module: &Module, target: &Target, machine: &TargetMachine) -> Result
     module.set_source_file_name("");
     describe_functions(module, target);
     let options = PassBuilderOptions::create();
-    // Our schedules decide on vectors and unrolling.
-    options.set_loop_vectorization(false);
-    options.set_loop_slp_vectorization(false);
+    // Our schedules decide on unrolling. What they left scalar LLVM may still vectorize: `default<O3>` always does.
     options.set_loop_interleaving(false);
     options.set_loop_unrolling(false);
     module
