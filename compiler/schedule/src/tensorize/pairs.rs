@@ -2,10 +2,9 @@
 //! once, into a scratch buffer, the weights each time they are read, in the order of the scratch.
 
 use super::{
-    BufferId, Contraction, Expr, Ids, Stmt, Tensorized, Unfit, bits, call, folded, load, packed, place, read_only,
-    result,
+    BufferId, Contraction, Expr, Ids, Stmt, Unfit, bits, call, folded, load, packed, place, read_only, result,
 };
-use crate::Argument;
+use crate::{Argument, Arranged};
 use ir::DType;
 use loops::{Access, Buffer, Nest, Reg, Source, Stage, Type};
 use targets::Target;
@@ -37,7 +36,7 @@ pub(super) fn nest(
     contraction: &Contraction,
     dot: &Instruction,
     target: &Target,
-) -> Result<Tensorized, Unfit> {
+) -> Result<Arranged, Unfit> {
     for operand in [&contraction.activations, &contraction.weights] {
         if operand.dtype != DType::I8 {
             return Err(Unfit(format!("{} takes i8, widened, not {}", dot.name, operand.dtype)));
@@ -64,8 +63,13 @@ pub(super) fn nest(
             access: Access::Scratch,
         },
     ];
-    let arguments = vec![Argument::Source(Source::Operand(0)), packed(pairs.weights()), Argument::Result];
-    Ok(Tensorized { nest: Nest { name: name.to_string(), buffers, body: pairs.body() }, arguments })
+    let arguments = vec![
+        Some(Argument::Source(Source::Operand(0))),
+        packed(pairs.weights()),
+        Some(Argument::Result),
+        None,
+    ];
+    Ok(Arranged { nest: Nest { name: name.to_string(), buffers, body: pairs.body() }, arguments })
 }
 
 impl Pairs<'_> {
@@ -97,7 +101,8 @@ impl Pairs<'_> {
         let mut ids = Ids::default();
         ids.over(around, &[], &mut |ids, around| {
             ids.tiles(tiled, ROWS, &mut |ids, row, rows| {
-                let at = |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
+                let at =
+                    |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
                 let rows: Vec<Vec<Expr>> =
                     (0..rows).map(|r| at(folded(row.clone() + Expr::int(r as i64)))).collect();
                 let mut body = self.widen_rows(ids, &rows);
@@ -113,9 +118,10 @@ impl Pairs<'_> {
     fn widen_rows(&self, ids: &mut Ids, rows: &[Vec<Expr>]) -> Vec<Stmt> {
         ids.over(&self.contraction.outer, &[], &mut |ids, outer| {
             ids.tiles(self.contraction.depth, GROUP, &mut |ids, k, valid| {
-                let first = outer.iter().zip(&self.contraction.outer).fold(Expr::int(0), |sum, (axis, &extent)| {
-                    sum * Expr::int(extent as i64) + axis.clone()
-                });
+                let first = outer
+                    .iter()
+                    .zip(&self.contraction.outer)
+                    .fold(Expr::int(0), |sum, (axis, &extent)| sum * Expr::int(extent as i64) + axis.clone());
                 let position = first * Expr::int((self.depth_groups() * GROUP) as i64) + k.clone();
                 let mut body = Vec::new();
                 for (r, row) in rows.iter().enumerate() {
@@ -149,7 +155,9 @@ impl Pairs<'_> {
         let depth = self.groups() * GROUP;
         body.extend(ids.tiles(depth, GROUP * UNROLL, &mut |ids, k, extent| {
             let groups = (0..extent).step_by(GROUP);
-            groups.flat_map(|g| self.group(ids, &sums, column, &folded(k.clone() + Expr::int(g as i64)))).collect()
+            groups
+                .flat_map(|g| self.group(ids, &sums, column, &folded(k.clone() + Expr::int(g as i64))))
+                .collect()
         }));
         for (row, sums) in rows.iter().zip(&sums) {
             for (c, &sum) in sums.iter().enumerate() {
@@ -167,16 +175,15 @@ impl Pairs<'_> {
         let mut body = Vec::new();
         let mut activations = Vec::new();
         for row in 0..sums.len() {
-            let load_pair = |half| {
-                bits(pair.dtype, load(WIDENED, self.widened(k, row, half), 1, 1))
-            };
+            let load_pair = |half| bits(pair.dtype, load(WIDENED, self.widened(k, row, half), 1, 1));
             activations.push([0, 1].map(|half| ids.declare(&mut body, pair, load_pair(half))));
         }
         for c in 0..sums[0].len() {
             let index = column.clone() * depth.clone() + k.clone() * Expr::int(COLUMNS as i64);
             let word = load(WEIGHTS, index + Expr::int((c * GROUP) as i64), GROUP, GROUP);
             let word = ids.declare(&mut body, Type::vector(DType::I8, GROUP), word);
-            let weights = self.widen.map(|widen| ids.declare(&mut body, pair, call(widen, vec![Expr::Reg(word)])));
+            let weights =
+                self.widen.map(|widen| ids.declare(&mut body, pair, call(widen, vec![Expr::Reg(word)])));
             for (sums, activations) in sums.iter().zip(&activations) {
                 for (&a, &w) in activations.iter().zip(&weights) {
                     let args = vec![Expr::Reg(sums[c]), Expr::Reg(a), Expr::Reg(w)];
