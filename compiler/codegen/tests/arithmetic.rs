@@ -13,12 +13,11 @@ fn map2(from: DType, to: DType, len: usize, lanes: usize, f: impl Fn(Expr, Expr)
     let at = |buffer| vload(buffer, var(0), lanes, lanes);
     let value = f(at(0), at(1));
     let body = vec![store(2, var(0), value, lanes)];
-    nest("map", [read("a", from, len), read("b", from, len), write("y", to, len)], vec![for_(
-        0,
-        len as i64,
-        lanes as i64,
-        body,
-    )])
+    nest(
+        "map",
+        [read("a", from, len), read("b", from, len), write("y", to, len)],
+        vec![for_(0, len as i64, lanes as i64, body)],
+    )
 }
 
 fn map1(from: DType, to: DType, len: usize, lanes: usize, f: impl Fn(Expr) -> Expr) -> loops::Nest {
@@ -29,7 +28,7 @@ fn map1(from: DType, to: DType, len: usize, lanes: usize, f: impl Fn(Expr) -> Ex
 /// All pairs of odd values, padded to a multiple of 8.
 fn pairs<T: Copy>(odd: &[T]) -> (Vec<T>, Vec<T>) {
     let mut all: Vec<(T, T)> = odd.iter().flat_map(|&a| odd.iter().map(move |&b| (a, b))).collect();
-    while all.len() % 8 != 0 {
+    while !all.len().is_multiple_of(8) {
         all.push((odd[0], odd[0]));
     }
     all.into_iter().unzip()
@@ -40,12 +39,48 @@ fn integer_division_and_shifts() {
     let odd = [0, 1, -1, 2, -3, 7, 31, 32, 33, 100, i32::MAX, i32::MIN, i32::MIN + 1];
     let (a, b) = pairs(&odd);
     let expected = |op: Binary, a: i32, b: i32| match op {
-        Binary::Div => if b == 0 { 0 } else { a.wrapping_div(b) },
-        Binary::Rem => if b == 0 { 0 } else { a.wrapping_rem(b) },
-        Binary::Mod => if b == 0 { 0 } else { (i64::from(a) - i64::from(b) * (f64::from(a) / f64::from(b)).floor() as i64) as i32 },
-        Binary::ShiftLeft => if (0..32).contains(&b) { a.wrapping_shl(b as u32) } else { 0 },
-        Binary::ShiftRight => if (0..32).contains(&b) { a >> b } else { a >> 31 },
-        _ => if a < b { a } else { b },
+        Binary::Div => {
+            if b == 0 {
+                0
+            } else {
+                a.wrapping_div(b)
+            }
+        }
+        Binary::Rem => {
+            if b == 0 {
+                0
+            } else {
+                a.wrapping_rem(b)
+            }
+        }
+        Binary::Mod => {
+            if b == 0 {
+                0
+            } else {
+                (i64::from(a) - i64::from(b) * (f64::from(a) / f64::from(b)).floor() as i64) as i32
+            }
+        }
+        Binary::ShiftLeft => {
+            if (0..32).contains(&b) {
+                a.wrapping_shl(b as u32)
+            } else {
+                0
+            }
+        }
+        Binary::ShiftRight => {
+            if (0..32).contains(&b) {
+                a >> b
+            } else {
+                a >> 31
+            }
+        }
+        _ => {
+            if a < b {
+                a
+            } else {
+                b
+            }
+        }
     };
     for op in [Binary::Div, Binary::Rem, Binary::Mod, Binary::ShiftLeft, Binary::ShiftRight, Binary::Min] {
         for lanes in [1, 8] {
@@ -98,8 +133,22 @@ fn minimum_and_maximum_with_nan_take_the_second() {
 #[test]
 fn floats_to_integers_saturate() {
     let odd = [
-        0.0f32, -0.5, 1.9, -1.9, 127.0, 128.0, -129.0, 255.9, 256.0, 2147483647.0, -2147483648.0, 3e9, -3e9, 1e30,
-        f32::NAN, f32::INFINITY,
+        0.0f32,
+        -0.5,
+        1.9,
+        -1.9,
+        127.0,
+        128.0,
+        -129.0,
+        255.9,
+        256.0,
+        2147483647.0,
+        -2147483648.0,
+        3e9,
+        -3e9,
+        1e30,
+        f32::NAN,
+        f32::INFINITY,
     ];
     for lanes in [1, 16] {
         let y: Vec<i8> = run(&map1(F32, I8, 16, lanes, |a| a.cast(I8)), &host(), &[bytes(&odd)]);
@@ -122,26 +171,36 @@ fn integers_widen_by_their_sign_and_wrap() {
     assert_eq!(y, a.map(i16::from));
     let y: Vec<f32> = run(&map1(U8, F32, 8, 8, |a| a.cast(F32)), &host(), &[bytes(&a)]);
     assert_eq!(y, a.map(|x| f32::from(x as u8)));
-    let y: Vec<i8> = run(&map1(I32, I8, 8, 8, |a| a.cast(I8)), &host(), &[bytes(&[300, -300, 128, -129, 0, 1, -1, 255])]);
+    let y: Vec<i8> =
+        run(&map1(I32, I8, 8, 8, |a| a.cast(I8)), &host(), &[bytes(&[300, -300, 128, -129, 0, 1, -1, 255])]);
     assert_eq!(y, [300, -300, 128, -129, 0, 1, -1, 255].map(|x: i32| x as i8));
     // 64-bit products of 32-bit data, as requantization takes them.
-    let product = |a: Expr, b: Expr| Expr::binary(Binary::ShiftRight, a.cast(I64) * b.cast(I64), broadcast(Expr::int(31), 4)).cast(I32);
+    let product = |a: Expr, b: Expr| {
+        Expr::binary(Binary::ShiftRight, a.cast(I64) * b.cast(I64), broadcast(Expr::int(31), 4)).cast(I32)
+    };
     let (a, b) = ([i32::MAX, i32::MIN, 12345678, -7], [i32::MAX, i32::MAX, -87654321, 3]);
     let y: Vec<i32> = run(&map2(I32, I32, 4, 4, product), &host(), &[bytes(&a), bytes(&b)]);
-    assert_eq!(y, [0, 1, 2, 3].map(|k: usize| (i64::from(a[k]) * i64::from(b[k]) >> 31) as i32));
+    assert_eq!(y, [0, 1, 2, 3].map(|k: usize| ((i64::from(a[k]) * i64::from(b[k])) >> 31) as i32));
 }
 
 #[test]
 fn every_half_float_converts_exactly_and_back() {
     let all: Vec<u16> = (0..=u16::MAX).collect();
-    for (dtype, to_f32) in [(F16, (|x| f16::from_bits(x).to_f32()) as fn(u16) -> f32), (BF16, |x| bf16::from_bits(x).to_f32())] {
+    for (dtype, to_f32) in
+        [(F16, (|x| f16::from_bits(x).to_f32()) as fn(u16) -> f32), (BF16, |x| bf16::from_bits(x).to_f32())]
+    {
         for lanes in [1, 16] {
-            let wide: Vec<f32> = run(&map1(dtype, F32, all.len(), lanes, |a| a.cast(F32)), &host(), &[bytes(&all)]);
+            let wide: Vec<f32> =
+                run(&map1(dtype, F32, all.len(), lanes, |a| a.cast(F32)), &host(), &[bytes(&all)]);
             for (&code, &y) in all.iter().zip(&wide) {
                 let x = to_f32(code);
-                assert!(x == y && x.is_sign_negative() == y.is_sign_negative() || x.is_nan() && y.is_nan(), "{code:#x}");
+                assert!(
+                    x == y && x.is_sign_negative() == y.is_sign_negative() || x.is_nan() && y.is_nan(),
+                    "{code:#x}"
+                );
             }
-            let back: Vec<u16> = run(&map1(F32, dtype, all.len(), lanes, |a| a.cast(dtype)), &host(), &[bytes(&wide)]);
+            let back: Vec<u16> =
+                run(&map1(F32, dtype, all.len(), lanes, |a| a.cast(dtype)), &host(), &[bytes(&wide)]);
             for (&code, &y) in all.iter().zip(&back) {
                 assert!(y == code || to_f32(code).is_nan() && to_f32(y).is_nan(), "{code:#x} {y:#x}");
             }
@@ -186,8 +245,20 @@ fn unary_operators() {
     check(Unary::Ceil, f32::ceil);
     check(Unary::Round, f32::round_ties_even);
     check(Unary::Trunc, f32::trunc);
-    check(Unary::Sign, |x| if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x });
-    let y: Vec<i32> = run(&map1(I32, I32, 8, 8, |a| Expr::unary(Unary::Not, a)), &host(), &[bytes(&[0, 1, -1, 2, 3, 4, 5, 6])]);
+    check(Unary::Sign, |x| {
+        if x > 0.0 {
+            1.0
+        } else if x < 0.0 {
+            -1.0
+        } else {
+            x
+        }
+    });
+    let y: Vec<i32> = run(
+        &map1(I32, I32, 8, 8, |a| Expr::unary(Unary::Not, a)),
+        &host(),
+        &[bytes(&[0, 1, -1, 2, 3, 4, 5, 6])],
+    );
     assert_eq!(y, [0, 1, -1, 2, 3, 4, 5, 6].map(|x: i32| !x));
     let y: Vec<u8> = run(&map1(F32, Bool, 8, 8, |a| Expr::unary(Unary::IsInf, a)), &host(), &[bytes(&odd)]);
     assert_eq!(y, odd.map(|x| u8::from(x.is_infinite())));
@@ -206,7 +277,11 @@ fn lanes_fold_in_halves() {
         let x: Vec<f32> = (0..lanes).map(|i| 0.1 * (i * i) as f32 - 1.0).collect();
         for fold in [Fold::Sum, Fold::Max, Fold::Min, Fold::Product] {
             let value = Expr::Horizontal { fold, value: Box::new(vload(0, Expr::int(0), lanes, lanes)) };
-            let nest = nest("fold", [read("x", F32, lanes), write("y", F32, 1)], vec![store(1, Expr::int(0), value, 1)]);
+            let nest = nest(
+                "fold",
+                [read("x", F32, lanes), write("y", F32, 1)],
+                vec![store(1, Expr::int(0), value, 1)],
+            );
             let y: Vec<f32> = run(&nest, &host(), &[bytes(&x)]);
             let exact: f64 = match fold {
                 Fold::Sum => x.iter().map(|&x| f64::from(x)).sum(),
@@ -214,7 +289,11 @@ fn lanes_fold_in_halves() {
                 Fold::Max => x.iter().copied().fold(f32::MIN, f32::max).into(),
                 Fold::Min => x.iter().copied().fold(f32::MAX, f32::min).into(),
             };
-            assert!((f64::from(y[0]) - exact).abs() <= exact.abs() * 1e-5 + 1e-6, "{fold:?} of {lanes}: {} {exact}", y[0]);
+            assert!(
+                (f64::from(y[0]) - exact).abs() <= exact.abs() * 1e-5 + 1e-6,
+                "{fold:?} of {lanes}: {} {exact}",
+                y[0]
+            );
         }
     }
 }
@@ -244,7 +323,10 @@ fn branches_assign_registers_and_selects_guard_loads() {
 
 #[test]
 fn empty_loops_and_lanes_do_nothing() {
-    let body = vec![for_(0, 0, 4, vec![store(0, var(0), Expr::f32(1.0), 1)]), store(0, Expr::int(0), broadcast(Expr::f32(2.0), 4), 0)];
+    let body = vec![
+        for_(0, 0, 4, vec![store(0, var(0), Expr::f32(1.0), 1)]),
+        store(0, Expr::int(0), broadcast(Expr::f32(2.0), 4), 0),
+    ];
     let nest = nest("empty", [write("y", F32, 2)], body);
     let y: Vec<u32> = run(&nest, &host(), &[]);
     assert_eq!(y, [0xa5a5_a5a5; 2]);

@@ -71,7 +71,12 @@ fn parallel_loops_run_serially_or_through_the_hook() {
         to: Expr::int(17),
         step: 4,
         parallel: true,
-        body: vec![for_(1, 4, 1, vec![store(1, var(0) + var(1), load(0, var(0) + var(1)) + var(0).cast(F32), 1)])],
+        body: vec![for_(
+            1,
+            4,
+            1,
+            vec![store(1, var(0) + var(1), load(0, var(0) + var(1)) + var(0).cast(F32), 1)],
+        )],
     };
     let first = store(1, Expr::int(0), Expr::f32(-1.0), 1);
     let nest = nest("p", [read("x", F32, 18), write("y", F32, 18)], vec![first, parallel]);
@@ -97,12 +102,11 @@ fn parallel_loops_run_serially_or_through_the_hook() {
 #[test]
 fn calls_reach_weights_arena_inputs_and_outputs_at_their_offsets() {
     let target = host();
-    let add = nest("add", [read("a", F32, 4), read("b", F32, 4), write("y", F32, 4)], vec![store(
-        2,
-        Expr::int(0),
-        vload(0, Expr::int(0), 4, 4) + vload(1, Expr::int(0), 4, 4),
-        4,
-    )]);
+    let add = nest(
+        "add",
+        [read("a", F32, 4), read("b", F32, 4), write("y", F32, 4)],
+        vec![store(2, Expr::int(0), vload(0, Expr::int(0), 4, 4) + vload(1, Expr::int(0), 4, 4), 4)],
+    );
     let call = |a, b, y| codegen::Call { kernel: 0, arguments: vec![a, b, y] };
     let weights: Vec<f32> = (0..40).map(|i| i as f32).collect();
     let module = codegen::Module {
@@ -110,8 +114,16 @@ fn calls_reach_weights_arena_inputs_and_outputs_at_their_offsets() {
         target: &target,
         kernels: vec![add],
         calls: vec![
-            call(Place::Input { index: 1, offset: 4 }, Place::Weights { offset: 64 }, Place::Arena { offset: 128 }),
-            call(Place::Arena { offset: 128 }, Place::Weights { offset: 0 }, Place::Output { index: 0, offset: 8 }),
+            call(
+                Place::Input { index: 1, offset: 4 },
+                Place::Weights { offset: 64 },
+                Place::Arena { offset: 128 },
+            ),
+            call(
+                Place::Arena { offset: 128 },
+                Place::Weights { offset: 0 },
+                Place::Output { index: 0, offset: 8 },
+            ),
         ],
         inputs: 2,
         outputs: 1,
@@ -149,11 +161,15 @@ fn wrong_modules_are_refused_by_name() {
     assert!(message(&|m| m.calls[0].kernel = 3).contains("no kernel 3"));
     assert!(message(&|m| m.outputs = 0).contains("no output 0"));
     assert!(message(&|m| m.calls[0].arguments.clear()).contains("takes 1 buffers, not 0"));
-    assert!(message(&|m| m.calls[0].arguments[0] = Place::Weights { offset: 0 }).contains("beyond the weights"));
-    assert!(message(&|m| m.kernels[0].body.push(set(7, Expr::f32(0.0)))).contains("register r7 is not declared"));
+    assert!(
+        message(&|m| m.calls[0].arguments[0] = Place::Weights { offset: 0 }).contains("beyond the weights")
+    );
+    assert!(
+        message(&|m| m.kernels[0].body.push(set(7, Expr::f32(0.0)))).contains("register r7 is not declared")
+    );
     let mut unknown = host();
     unknown.triple = "pdp11-unknown-none".into();
-    assert!(codegen::emit(&support::module(&nest, &unknown)).unwrap_err().to_string().contains("target `"));
+    assert!(codegen::emit(&module(&nest, &unknown)).unwrap_err().to_string().contains("target `"));
 }
 
 /// A network without layers.

@@ -52,18 +52,17 @@ int main(void)
 
 #[test]
 fn an_application_runs_parallel_loops_on_the_pool() {
-    let body = vec![for_(1, 8, 1, vec![{
-        let at = var(0) * Expr::int(8) + var(1);
-        store(1, at.clone(), load(0, at.clone()) + load(0, at), 1)
-    }])];
-    let parallel = Stmt::For {
-        var: LoopVar(0),
-        from: Expr::int(0),
-        to: Expr::int(125),
-        step: 1,
-        parallel: true,
-        body,
-    };
+    let body = vec![for_(
+        1,
+        8,
+        1,
+        vec![{
+            let at = var(0) * Expr::int(8) + var(1);
+            store(1, at.clone(), load(0, at.clone()) + load(0, at), 1)
+        }],
+    )];
+    let parallel =
+        Stmt::For { var: LoopVar(0), from: Expr::int(0), to: Expr::int(125), step: 1, parallel: true, body };
     let nest = nest("double", [read("x", F32, 1000), write("y", F32, 1000)], vec![parallel]);
     let target = host();
     let mut module = module(&nest, &target);
@@ -76,7 +75,16 @@ fn an_application_runs_parallel_loops_on_the_pool() {
     std::fs::write(folder.join("main.c"), MAIN).unwrap();
     let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runtime");
     let built = Command::new("cc")
-        .args(["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-Wall", "-Wextra", "-pedantic", "-Werror", "-pthread"])
+        .args([
+            "-std=c11",
+            "-D_POSIX_C_SOURCE=200809L",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-pedantic",
+            "-Werror",
+            "-pthread",
+        ])
         .arg("-I")
         .arg(runtime.join("include"))
         .arg("-I")
