@@ -1,0 +1,157 @@
+//! What later work builds on, each from one definition and run on its machine: an integer contraction on every dot
+//! product instruction, a depthwise convolution inside its pointwise consumer, a loop that threads share.
+
+use codegen::{ALIGN, Call, Module, Place};
+use ir::{DType, Tensor, TensorType};
+use loops::{Definition, Expr, Fold, Source, Stage, Stmt, evaluate};
+use machines::{Library, Run};
+use schedule::{Argument, Arranged, Operand, View, line_buffer, tensorize};
+use targets::Target;
+use targets::instructions::find;
+
+/// `y[m, n] = Σ i32(x[m, k]) · i32(w[n, k])`.
+fn matrix_product(m: usize, n: usize, k: usize) -> (Definition, [TensorType; 2]) {
+    let axis = Expr::Axis;
+    let x = Expr::read(Source::Operand(0), [axis(0), axis(2)]).cast(DType::I32);
+    let w = Expr::read(Source::Operand(1), [axis(1), axis(2)]).cast(DType::I32);
+    let stage = Stage::reduce(DType::I32, [m, n], Fold::Sum, [k], x * w);
+    (Definition::single(stage), [TensorType::new(DType::I8, [m, k]), TensorType::new(DType::I8, [n, k])])
+}
+
+/// Bytes of all values; the extremes among them.
+fn bytes(ty: &TensorType, seed: u32) -> Tensor {
+    let mut state = seed;
+    let values: Vec<i8> = (0..ty.elements())
+        .map(|k| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if k % 7 == 0 { i8::MIN } else { (state >> 24) as i8 }
+        })
+        .collect();
+    Tensor::from_slice(ty.shape.clone(), &values)
+}
+
+/// A library of one kernel whose first operand is the input and whose other operands are weights.
+struct Built<'t> {
+    module: Module<'t>,
+    arena: usize,
+}
+
+fn build<'t>(kernel: Arranged, operands: &[Tensor], target: &'t Target) -> Built<'t> {
+    let (mut weights, mut arena) = (Vec::new(), 0);
+    let mut weight = |tensor: &Tensor| {
+        let offset = usize::next_multiple_of(weights.len(), ALIGN);
+        weights.resize(offset, 0);
+        weights.extend_from_slice(&tensor.data);
+        Place::Weights { offset }
+    };
+    let arguments = kernel.arguments.iter().zip(&kernel.nest.buffers).map(|(argument, buffer)| match argument {
+        Some(Argument::Source(Source::Operand(0))) => Place::Input { index: 0, offset: 0 },
+        Some(Argument::Source(Source::Operand(k))) => weight(&operands[*k]),
+        Some(Argument::Packed { source: Source::Operand(k), packing }) => {
+            weight(&evaluate(packing, &[&operands[*k].reshaped([operands[*k].ty.elements()])]).remove(0))
+        }
+        Some(Argument::Result) => Place::Output { index: 0, offset: 0 },
+        None => {
+            let offset = usize::next_multiple_of(arena, ALIGN);
+            arena = offset + buffer.len * buffer.dtype.bytes();
+            Place::Arena { offset }
+        }
+        other => panic!("{other:?}"),
+    });
+    let calls = vec![Call { kernel: 0, arguments: arguments.collect() }];
+    let kernels = vec![kernel.nest];
+    let module = Module { name: "proof".into(), target, kernels, calls, inputs: 1, outputs: 1, weights };
+    Built { module, arena }
+}
+
+/// Runs the library on its machine.
+fn run(built: &Built, input: &Tensor, output: TensorType) -> Run {
+    let object = codegen::emit(&built.module).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let archive = folder.path().join("libproof.a");
+    std::fs::write(&archive, codegen::archive("proof", &object).unwrap()).unwrap();
+    let (inputs, outputs) = ([("x".to_string(), input.ty.clone())], [("y".to_string(), output)]);
+    let library = Library {
+        archive: &archive,
+        name: "proof",
+        inputs: &inputs,
+        outputs: &outputs,
+        arena_bytes: built.arena,
+        arena_align: ALIGN,
+    };
+    machines::run(built.module.target, &library, std::slice::from_ref(input)).unwrap()
+}
+
+/// The contraction on `instruction`, run; its result is held to the definition. Gives the instructions it took.
+fn contract(extents: [usize; 3], instruction: &str, target: &Target) -> Option<u64> {
+    let (definition, types) = matrix_product(extents[0], extents[1], extents[2]);
+    let operands = [bytes(&types[0], 1), bytes(&types[1], 2)];
+    let instruction = find(instruction).unwrap();
+    let kernel = tensorize("contract", &definition, [&types[0], &types[1]], instruction, target).unwrap();
+    let expected = evaluate(&definition, &[&operands[0], &operands[1]]).remove(0);
+    let ran = run(&build(kernel, &operands, target), &operands[0], expected.ty.clone());
+    assert_eq!(ran.outputs[0], expected, "{} on {}", instruction.name, target.name);
+    ran.instructions
+}
+
+/// The assembly of the contraction's library.
+fn assembly(extents: [usize; 3], instruction: &str, target: &Target) -> String {
+    let (definition, types) = matrix_product(extents[0], extents[1], extents[2]);
+    let operands = [bytes(&types[0], 1), bytes(&types[1], 2)];
+    let instruction = find(instruction).unwrap();
+    let kernel = tensorize("contract", &definition, [&types[0], &types[1]], instruction, target).unwrap();
+    codegen::assembly(&build(kernel, &operands, target).module).unwrap()
+}
+
+/// Instructions per multiply-accumulate of what a longer reduction adds.
+fn per_product(instruction: &str, target: &Target) -> f64 {
+    let (m, n, short, long) = (8, 32, 64, 192);
+    let count = |k| contract([m, n, k], instruction, target).unwrap() as f64;
+    (count(long) - count(short)) / (m * n * (long - short)) as f64
+}
+
+const RAGGED: [usize; 3] = [7, 37, 19];
+
+#[test]
+fn vpdpbusd_on_this_machine() {
+    let target = Target::host().unwrap();
+    for instruction in ["vpdpbusd", "vpdpbusd256"] {
+        if target.instructions.iter().any(|name| name == instruction) {
+            contract([64, 64, 512], instruction, &target);
+            contract(RAGGED, instruction, &target);
+        } else {
+            println!("this machine has no {instruction}");
+        }
+    }
+}
+
+#[test]
+fn sdot_on_aarch64() {
+    let target = Target::preset("neoverse-n1").unwrap();
+    contract(RAGGED, "sdot", &target);
+    let cost = per_product("sdot", &target);
+    println!("sdot: {:.2} multiply-accumulates per instruction", 1.0 / cost);
+    assert!(1.0 / cost >= 8.0);
+    assert!(assembly(RAGGED, "sdot", &target).contains("sdot"));
+}
+
+#[test]
+fn smlad_on_cortex_m4() {
+    let target = Target::preset("cortex-m4f").unwrap();
+    contract(RAGGED, "smlad", &target);
+    let cost = per_product("smlad", &target);
+    println!("smlad: {:.2} multiply-accumulates per instruction", 1.0 / cost);
+    assert!(1.0 / cost >= 0.75);
+}
+
+#[test]
+fn tail_predicated_loop_on_cortex_m55() {
+    let target = Target::preset("cortex-m55").unwrap();
+    contract(RAGGED, "vmladava", &target);
+    let cost = per_product("vmladava", &target);
+    println!("vmladava: {:.2} multiply-accumulates per instruction", 1.0 / cost);
+    let assembly = assembly(RAGGED, "vmladava", &target);
+    for word in ["dlstp.8", "letp", "vmlava.s8"] {
+        assert!(assembly.contains(word), "no {word} in\n{assembly}");
+    }
+}
