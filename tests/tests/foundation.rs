@@ -3,7 +3,7 @@
 
 use codegen::{ALIGN, Call, Module, Place};
 use ir::{DType, Tensor, TensorType};
-use loops::{Definition, Expr, Fold, Source, Stage, Stmt, evaluate};
+use loops::{Definition, Expr, Fold, Source, Stage, evaluate};
 use machines::{Library, Run};
 use schedule::{Argument, Arranged, Operand, View, line_buffer, tensorize};
 use targets::Target;
@@ -153,5 +153,55 @@ fn tail_predicated_loop_on_cortex_m55() {
     let assembly = assembly(RAGGED, "vmladava", &target);
     for word in ["dlstp.8", "letp", "vmlava.s8"] {
         assert!(assembly.contains(word), "no {word} in\n{assembly}");
+    }
+}
+
+/// A 3×3 depthwise convolution with a rectifier and the 1×1 convolution that reads it, over a 12×10 image.
+fn separable(channels: usize, outputs: usize) -> (Definition, Vec<TensorType>) {
+    let (height, width) = (12, 10);
+    let axis = Expr::Axis;
+    let (y, x) = (axis(0) + axis(3) - Expr::int(1), axis(1) + axis(4) - Expr::int(1));
+    let inside = y.clone().within(height).and(x.clone().within(width));
+    let weight = Expr::read(Source::Operand(1), [axis(3), axis(4), axis(2)]);
+    let product = Expr::read(Source::Operand(0), [y, x, axis(2)]) * weight;
+    let padded = Expr::select(inside, product, Expr::f32(0.0));
+    let depthwise = Stage::reduce(DType::F32, [height, width, channels], Fold::Sum, [3, 3], padded)
+        .finished(DType::F32, &Expr::Folded.max(Expr::f32(0.0)));
+    let weight = Expr::read(Source::Operand(2), [axis(3), axis(2)]);
+    let product = Expr::read(Source::Stage(0), [axis(0), axis(1), axis(3)]) * weight;
+    let pointwise = Stage::reduce(DType::F32, [height, width, outputs], Fold::Sum, [channels], product);
+    let shapes = [vec![height, width, channels], vec![3, 3, channels], vec![channels, outputs]];
+    let types = shapes.into_iter().map(|shape| TensorType::new(DType::F32, shape)).collect();
+    (Definition::of(vec![depthwise, pointwise]), types)
+}
+
+#[test]
+fn a_depthwise_convolution_inside_its_pointwise_consumer() {
+    let (definition, types) = separable(16, 24);
+    // Small integers: sums are exact in every order.
+    let values = |ty: &TensorType| {
+        let values: Vec<f32> = (0..ty.elements()).map(|k| (k * 37 % 9) as f32 - 4.0).collect();
+        Tensor::from_slice(ty.shape.clone(), &values)
+    };
+    let operands: Vec<Tensor> = types.iter().map(values).collect();
+    let expected = evaluate(&definition, &operands.iter().collect::<Vec<_>>()).remove(0);
+    let described: Vec<Operand> = types
+        .iter()
+        .enumerate()
+        .map(|(k, ty)| Operand {
+            source: Source::Operand(k),
+            dtype: ty.dtype,
+            view: View::contiguous(&ty.shape),
+            len: ty.elements(),
+            constant: k > 0,
+        })
+        .collect();
+    for target in [Target::host(), Target::preset("neoverse-n1"), Target::preset("cortex-m4f")] {
+        let target = target.unwrap();
+        let kernel = line_buffer("separable", &definition, 0, &described, &target).unwrap();
+        let built = build(kernel, &operands, &target);
+        assert!(built.arena <= 10 * 16 * 4, "one row of the intermediate image, no more");
+        let ran = run(&built, &operands[0], expected.ty.clone());
+        assert_eq!(ran.outputs[0], expected, "on {}", target.name);
     }
 }
