@@ -44,20 +44,21 @@ fn build<'t>(kernel: Arranged, operands: &[Tensor], target: &'t Target) -> Built
         weights.extend_from_slice(&tensor.data);
         Place::Weights { offset }
     };
-    let arguments = kernel.arguments.iter().zip(&kernel.nest.buffers).map(|(argument, buffer)| match argument {
-        Some(Argument::Source(Source::Operand(0))) => Place::Input { index: 0, offset: 0 },
-        Some(Argument::Source(Source::Operand(k))) => weight(&operands[*k]),
-        Some(Argument::Packed { source: Source::Operand(k), packing }) => {
-            weight(&evaluate(packing, &[&operands[*k].reshaped([operands[*k].ty.elements()])]).remove(0))
-        }
-        Some(Argument::Result) => Place::Output { index: 0, offset: 0 },
-        None => {
-            let offset = usize::next_multiple_of(arena, ALIGN);
-            arena = offset + buffer.len * buffer.dtype.bytes();
-            Place::Arena { offset }
-        }
-        other => panic!("{other:?}"),
-    });
+    let arguments =
+        kernel.arguments.iter().zip(&kernel.nest.buffers).map(|(argument, buffer)| match argument {
+            Some(Argument::Source(Source::Operand(0))) => Place::Input { index: 0, offset: 0 },
+            Some(Argument::Source(Source::Operand(k))) => weight(&operands[*k]),
+            Some(Argument::Packed { source: Source::Operand(k), packing }) => {
+                weight(&evaluate(packing, &[&operands[*k].reshaped([operands[*k].ty.elements()])]).remove(0))
+            }
+            Some(Argument::Result) => Place::Output { index: 0, offset: 0 },
+            None => {
+                let offset = usize::next_multiple_of(arena, ALIGN);
+                arena = offset + buffer.len * buffer.dtype.bytes();
+                Place::Arena { offset }
+            }
+            other => panic!("{other:?}"),
+        });
     let calls = vec![Call { kernel: 0, arguments: arguments.collect() }];
     let kernels = vec![kernel.nest];
     let module = Module { name: "proof".into(), target, kernels, calls, inputs: 1, outputs: 1, weights };
@@ -123,6 +124,59 @@ fn vpdpbusd_on_this_machine() {
             println!("this machine has no {instruction}");
         }
     }
+}
+
+/// Seconds of the fastest of many runs in this process.
+fn fastest(module: &Module, input: &Tensor, output_bytes: usize) -> f64 {
+    let library = native::Library::load(&codegen::emit(module).unwrap().bytes).unwrap();
+    let mut output = vec![0u8; output_bytes];
+    let mut once = || {
+        let begin = std::time::Instant::now();
+        // SAFETY: compiled for this machine; input and output are as large as the kernel's buffers.
+        let code = unsafe {
+            library.run("proof", &[input.data.as_ptr()], &[output.as_mut_ptr()], std::ptr::null_mut())
+        };
+        assert_eq!(code, Ok(0));
+        begin.elapsed().as_secs_f64()
+    };
+    (0..2000).map(|_| once()).fold(f64::INFINITY, f64::min)
+}
+
+/// Sixteen independent sums on values that stay in registers: the machine's peak, in multiply-accumulates per second.
+fn peak(target: &Target) -> f64 {
+    let sums = 0..16;
+    let starts: String = sums.clone().map(|k| format!("let r{k}: i32x16 = broadcast<16>(0_i32)\n")).collect();
+    let steps: String =
+        sums.clone().map(|k| format!("r{k} = @vpdpbusd(r{k}, bits<u8>(r16), r16)\n")).collect();
+    let stores: String = sums.map(|k| format!("y[{}; 16] = r{k}\n", k * 16)).collect();
+    let text = format!(
+        "nest peak {{ read x: i8[64] write y: i32[256] let r16: i8x64 = x[0; 64]
+         {starts} for i0 in 0..1000 {{ {steps} }} {stores} }}"
+    );
+    let arguments = vec![Some(Argument::Source(Source::Operand(0))), Some(Argument::Result)];
+    let kernel = Arranged { nest: loops::parse(&text).unwrap(), arguments };
+    let input = bytes(&TensorType::new(DType::I8, [64]), 1);
+    let seconds = fastest(&build(kernel, &[], target).module, &input, 256 * 4);
+    1000.0 * 16.0 * 64.0 / seconds
+}
+
+/// A measurement: it needs a quiet machine.
+#[test]
+#[ignore = "times"]
+fn vpdpbusd_reaches_most_of_the_peak() {
+    let target = Target::host().unwrap();
+    if !target.instructions.iter().any(|name| name == "vpdpbusd") {
+        return println!("this machine has no vpdpbusd");
+    }
+    let [m, n, k] = [64, 64, 512];
+    let (definition, types) = matrix_product(m, n, k);
+    let operands = [bytes(&types[0], 1), bytes(&types[1], 2)];
+    let instruction = find("vpdpbusd").unwrap();
+    let kernel = tensorize("contract", &definition, [&types[0], &types[1]], instruction, &target).unwrap();
+    let seconds = fastest(&build(kernel, &operands, &target).module, &operands[0], m * n * 4);
+    let (rate, peak) = ((m * n * k) as f64 / seconds, peak(&target));
+    println!("vpdpbusd: {:.0} of {:.0} GMAC/s, {:.0} %", rate / 1e9, peak / 1e9, 100.0 * rate / peak);
+    assert!(rate >= 0.6 * peak);
 }
 
 #[test]
