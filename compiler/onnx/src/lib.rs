@@ -35,6 +35,8 @@ pub struct Options {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// `--set sr=16000`: inputs of one element that become constants.
     pub scalars: Vec<(String, String)>,
+    /// Inputs of any size that become constants.
+    pub constants: Vec<(String, ir::Tensor)>,
 }
 
 #[cfg(test)]
