@@ -1,1 +1,4 @@
-//! To be written.
+//! What the tests of several rooms share: random values, and results held to the reference evaluator.
+
+pub mod classes;
+pub mod values;

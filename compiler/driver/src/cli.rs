@@ -135,6 +135,12 @@ pub struct Compile {
     /// Prefix of the library's symbols and files [default: the model's file name as a C identifier].
     #[arg(long, value_parser = name)]
     pub name: Option<String>,
+    /// Fails if the arena takes more: bytes, or 64K, 2M.
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    pub max_ram: Option<usize>,
+    /// Fails if code and weights take more: bytes, or 64K, 2M.
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    pub max_flash: Option<usize>,
     /// Prints what a stage leaves (may be repeated).
     #[arg(long, value_enum, value_name = "STAGE")]
     pub dump: Vec<Dump>,
@@ -220,6 +226,17 @@ fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
     Ok((name.to_owned(), extents))
 }
 
+/// A number of bytes, with `K` or `M` for binary multiples.
+fn memory(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let number: Option<usize> = digits.parse().ok();
+    number.and_then(|number| number.checked_mul(unit)).ok_or_else(|| "write a number of bytes, or 64K, 2M".to_owned())
+}
+
 fn name(text: &str) -> Result<String, String> {
     match crate::identifier::is_identifier(text) {
         true => Ok(text.to_owned()),
@@ -250,6 +267,12 @@ mod tests {
         for wrong in ["x", "x:1x-3", "x[1,,2]", ":1x2", "x:ax2"] {
             assert!(shape(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn memory_has_units() {
+        assert_eq!((memory("512"), memory("64K"), memory("2m")), (Ok(512), Ok(65_536), Ok(2 << 20)));
+        assert!(memory("K").is_err() && memory("").is_err() && memory("99999999999999999999M").is_err());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The pipeline as a function that can be read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use codegen::CodegenError;
 use sha2::{Digest, Sha256};
 use targets::Target;
 
@@ -53,13 +54,108 @@ pub fn compile(model: &Path, target: &Target, options: &Options, watch: &mut Wat
     let name = library_name(model, options)?;
     let imported = watch.stage("import", || onnx::import(model, &options.pins)).map_err(problems::diagnostics)?;
     watch.graph(Dump::Import, &imported.graph)?;
-    let graph = watch.stage("rewrite", || optimize(&imported.graph, target))?;
+    let graph = watch.stage("rewrite", || rewrite(&imported.graph))?;
     watch.graph(Dump::Rewrite, &graph)?;
     let lowered = watch.stage("lower", || lower(&graph, target, &name)).map_err(|error| declined(&error, target))?;
-    watch.keep(Dump::Loops, || print_nests(&lowered));
-    watch.keep(Dump::Mlir, || print_mlir(&lowered));
-    let object = watch.stage("emit", || codegen::emit(&lowered.module)).map_err(emit_failed)?;
-    let archive = watch.stage("archive", || codegen::archive(&name, &object))?;
-    let metadata = describe(model, &name, &lowered, &object, options)?;
+    watch.keep(Dump::Loops, || nests(&lowered));
+    watch.keep(Dump::Mlir, || mlir(&lowered));
+    let object = watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
+    let archive = codegen::archive(&name, &object).map_err(|error| not_emitted(&error))?;
+    let sha256 = watch.stage("describe", || sha256(model))?;
+    let metadata = describe(sha256, &lowered, &object, options)?;
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported.graph })
+}
+
+fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
+    match &options.name {
+        Some(name) if identifier::is_identifier(name) => Ok(name.clone()),
+        Some(name) => {
+            Err(Diagnostic::usage(code::COMMAND_LINE, format!("the name `{name}` is not a C identifier"))
+                .with_hint(format!("`{}` would be", identifier::identifier(name, "model"))))
+        }
+        None => {
+            let stem = model.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+            Ok(identifier::identifier(&stem, "model"))
+        }
+    }
+}
+
+fn rewrite(graph: &ops::Graph) -> Result<ops::Graph, Diagnostic> {
+    let cost = rewrite::DefaultCost::default();
+    match rewrite::optimize(graph, &cost, &rewrite::Options::default()) {
+        Ok(optimized) => Ok(optimized.graph),
+        Err(error) => Err(Diagnostic::bug(error.to_string())),
+    }
+}
+
+/// A graph that this target cannot have.
+pub fn declined(error: &LowerError, target: &Target) -> Diagnostic {
+    let message = format!("not supported for target {}: {}", target.name, error.message);
+    let mut diagnostic = Diagnostic::new(Kind::Unsupported, code::TARGET_CANNOT, message);
+    diagnostic.nodes = error.nodes.split('+').filter(|node| !node.is_empty()).map(str::to_owned).collect();
+    diagnostic.hint = error.hint.clone();
+    diagnostic
+}
+
+/// What code generation refuses is our fault, unless it is the machine that the user described.
+fn not_emitted(error: &CodegenError) -> Diagnostic {
+    match error {
+        CodegenError::Target { .. } => Diagnostic::usage(code::TARGET, error.to_string()),
+        CodegenError::Undefined { .. } => Diagnostic::new(Kind::Unsupported, code::TARGET_CANNOT, error.to_string()),
+        _ => Diagnostic::bug(error.to_string()),
+    }
+}
+
+fn nests(lowered: &Lowered) -> String {
+    lowered.module.kernels.iter().map(|nest| format!("{nest}\n")).collect::<Vec<_>>().join("\n")
+}
+
+fn mlir(lowered: &Lowered) -> String {
+    let module = &lowered.module;
+    let text = |nest| codegen::mlir_text(nest, module.target).unwrap_or_else(|error| format!("// {error}\n"));
+    module.kernels.iter().map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// Of the model's file, in hexadecimal.
+fn sha256(model: &Path) -> Result<String, Diagnostic> {
+    let bytes = std::fs::read(model).map_err(|error| {
+        Diagnostic::usage(code::CANNOT_READ, format!("cannot read `{}`: {error}", model.display()))
+    })?;
+    Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What the output directory says of itself.
+fn describe(
+    sha256: String,
+    lowered: &Lowered,
+    object: &codegen::Object,
+    options: &Options,
+) -> Result<Metadata, Diagnostic> {
+    let name = lowered.module.name.clone();
+    let audit = audit::audit(&object.bytes, &name)?;
+    let pins = &options.pins;
+    Ok(Metadata {
+        schema_version: SCHEMA_VERSION,
+        tool: Tool::this(),
+        name,
+        abi_version: ABI_VERSION,
+        model: Model { sha256 },
+        target: TargetFacts::from(lowered.module.target),
+        flags: Flags {
+            dims: pins.dims.iter().cloned().collect(),
+            shapes: pins.shapes.iter().cloned().collect(),
+            set: pins.scalars.iter().cloned().collect(),
+        },
+        inputs: ports(&lowered.inputs),
+        outputs: ports(&lowered.outputs),
+        memory: Memory {
+            arena_bytes: lowered.arena_bytes,
+            arena_align: codegen::ALIGN,
+            weights_bytes: object.weights_bytes,
+            code_bytes: object.code_bytes,
+        },
+        undefined_symbols: audit.undefined,
+        macs: lowered.kernels.iter().map(|kernel| kernel.macs).sum(),
+        kernels: lowered.kernels.iter().map(Kernel::from).collect(),
+    })
 }

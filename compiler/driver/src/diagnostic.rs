@@ -49,7 +49,10 @@ pub mod code {
     pub const CANNOT_RUN: &str = "E0007";
     /// The model is supported, but not for this target.
     pub const TARGET_CANNOT: &str = "E0210";
-    pub const OUTPUTS_DIFFER: &str = "E0401";
+    /// The library needs more memory than the user allows.
+    pub const OVER_BUDGET: &str = "E0301";
+    /// The compiled code ran, but not as docs/abi.md promises.
+    pub const RUN_FAILED: &str = "E0402";
     pub const BUG: &str = "E0901";
 }
 
@@ -152,6 +155,7 @@ impl fmt::Display for Diagnostic {
 
 /// Everything that is wrong, at once; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Diagnostics(pub Vec<Diagnostic>);
 
 impl Diagnostics {

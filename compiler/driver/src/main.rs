@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `onnxc`.
+
+fn main() -> std::process::ExitCode {
+    onnxc::main()
+}

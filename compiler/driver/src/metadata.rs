@@ -33,6 +33,14 @@ pub struct Metadata {
     pub kernels: Vec<Kernel>,
 }
 
+impl Metadata {
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        // Plain data with string keys always serialises.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     pub name: String,

@@ -43,9 +43,28 @@ pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Diagnostic> {
         write_as_its_type(&mut file, tensor)?;
         file.flush()
     });
-    result.map_err(|error| {
-        Diagnostic::usage(code::CANNOT_WRITE, format!("cannot write `{}`: {error}", path.display()))
-    })
+    result.map_err(|error| unwritable(path, &error))
+}
+
+/// Writes arrays under their names as one `.npz`.
+pub fn write_npz(path: &Path, arrays: &[(&str, &Tensor)]) -> Result<(), Diagnostic> {
+    let write = || -> io::Result<()> {
+        let mut archive = npyz::npz::NpzWriter::new(BufWriter::new(File::create(path)?));
+        for (name, tensor) in arrays {
+            let file_name = npyz::npz::file_name_from_array_name(name);
+            archive.zip_writer().start_file(file_name, Default::default())?;
+            let mut bytes = Vec::new();
+            write_as_its_type(&mut bytes, tensor)?;
+            archive.zip_writer().write_all(&bytes)?;
+        }
+        archive.zip_writer().finish()?.flush()
+    };
+    write().map_err(|error| unwritable(path, &error))
+}
+
+/// Writes `tensor` as ONNX's test data do.
+pub fn write_pb(path: &Path, name: &str, tensor: &Tensor) -> Result<(), Diagnostic> {
+    std::fs::write(path, onnx::write_tensor_pb(name, tensor)).map_err(|error| unwritable(path, &error))
 }
 
 fn extension(path: &Path) -> &str {
@@ -58,6 +77,10 @@ fn text(error: impl std::fmt::Display) -> String {
 
 fn unreadable(path: &Path, why: &str) -> Diagnostic {
     Diagnostic::usage(code::CANNOT_READ, format!("cannot read `{}`: {why}", path.display()))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Diagnostic {
+    Diagnostic::usage(code::CANNOT_WRITE, format!("cannot write `{}`: {error}", path.display()))
 }
 
 fn read_npy(mut reader: impl Read) -> Result<Tensor, String> {

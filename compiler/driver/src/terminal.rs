@@ -28,24 +28,24 @@ pub fn finish<R: Report>(result: Result<R, Diagnostics>, format: Format) -> u8 {
             print_json(&report);
             report.exit_code()
         }
-        (Err(diagnostics), Format::Human) => {
-            let coloured = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            match coloured {
-                true => eprint!("{}", diagnostics.painted()),
-                false => eprint!("{diagnostics}"),
-            }
-            diagnostics.exit_code()
-        }
-        (Err(diagnostics), Format::Json) => {
-            #[derive(Serialize)]
-            struct Failure<'a> {
-                exit_code: u8,
-                diagnostics: &'a Diagnostics,
-            }
-            print_json(&Failure { exit_code: diagnostics.exit_code(), diagnostics: &diagnostics });
-            diagnostics.exit_code()
-        }
+        (Err(diagnostics), _) => fail(&diagnostics, format),
     }
+}
+
+/// Prints what went wrong and gives the exit code.
+pub fn fail(diagnostics: &Diagnostics, format: Format) -> u8 {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        exit_code: u8,
+        diagnostics: &'a Diagnostics,
+    }
+    let coloured = || stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    match format {
+        Format::Json => print_json(&Failure { exit_code: diagnostics.exit_code(), diagnostics }),
+        Format::Human if coloured() => eprint!("{}", diagnostics.painted()),
+        Format::Human => eprint!("{diagnostics}"),
+    }
+    diagnostics.exit_code()
 }
 
 fn print_json(value: &impl Serialize) {

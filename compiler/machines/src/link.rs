@@ -93,7 +93,12 @@ fn toolchain(target: &Target) -> Result<(&str, &[String], Vec<String>), MachineE
             // Without -fno-tree-loop-distribute-patterns GCC would make memcpy call itself.
             let mut environment =
                 words(&["-ffreestanding", "-fno-tree-loop-distribute-patterns", "-nostdlib", "-static"]);
-            environment.extend(words(&["-Wl,--build-id=none,-z,noexecstack", "semihosting.c", "memory.c", start]));
+            environment.extend(words(&[
+                "-Wl,--build-id=none,-z,noexecstack",
+                "semihosting.c",
+                "memory.c",
+                start,
+            ]));
             environment.push(format!("-Wl,-T,{memory}"));
             Ok((compiler, flags, environment))
         }

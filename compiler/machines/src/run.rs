@@ -55,6 +55,13 @@ pub fn run(target: &Target, library: &Library, inputs: &[Tensor]) -> Result<Run,
 }
 
 fn check_inputs(library: &Library, inputs: &[Tensor]) -> Result<(), MachineError> {
+    // The runner's files are numbered by three digits.
+    let most = library.inputs.len().max(library.outputs.len());
+    if most > 1000 {
+        return Err(MachineError::Inputs(format!(
+            "{most} tensors; up to 1000 inputs and outputs can be passed"
+        )));
+    }
     if inputs.len() != library.inputs.len() {
         let (given, wanted) = (inputs.len(), library.inputs.len());
         return Err(MachineError::Inputs(format!("{given} input tensors for a library that takes {wanted}")));

@@ -35,6 +35,33 @@ fn build(target: &Target, name: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, archive)
 }
 
+/// `tests/libraries/vector.ll` as a static library, made by LLVM from nothing but the target's description.
+fn build_with_llvm(target: &Target) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut text = include_str!("libraries/vector.ll").to_string();
+    if !target.abi.is_empty() {
+        let abi = &target.abi;
+        text += &format!("!llvm.module.flags = !{{!0}}\n!0 = !{{i32 1, !\"target-abi\", !\"{abi}\"}}\n");
+    }
+    let source = folder.path().join("vector.ll");
+    let object = folder.path().join("vector.o");
+    let archive = folder.path().join("libvector.a");
+    std::fs::write(&source, text).unwrap();
+    let prefix = std::env::var("LLVM_SYS_221_PREFIX").unwrap_or("/usr/lib/llvm-22".into());
+    let mut llc = Command::new(format!("{prefix}/bin/llc"));
+    llc.args(["-O2", "-filetype=obj", "-relocation-model=pic"]).arg(&source).arg("-o").arg(&object);
+    llc.arg(format!("-mtriple={}", target.triple)).arg(format!("-mcpu={}", target.cpu));
+    llc.arg(format!("-mattr={}", target.features));
+    if target.triple.starts_with("riscv") {
+        llc.arg("-code-model=medium");
+    }
+    let output = llc.output().unwrap();
+    // LLVM only warns of a CPU or feature that it does not know.
+    assert!(output.status.success() && output.stderr.is_empty(), "{}: {output:?}", target.name);
+    assert!(Command::new("ar").arg("rc").arg(&archive).arg(&object).status().unwrap().success());
+    (folder, archive)
+}
+
 fn named(tensors: &[(&str, DType, usize)]) -> Vec<(String, TensorType)> {
     tensors.iter().map(|(name, dtype, count)| (name.to_string(), TensorType::new(*dtype, [*count]))).collect()
 }
@@ -112,6 +139,68 @@ fn a_library_links_with_both_linkers_without_a_warning() {
             check_link(&target, &library, linker)
                 .unwrap_or_else(|error| panic!("{} with {linker:?}: {error}", target.name));
         }
+    }
+}
+
+#[test]
+fn what_llvm_makes_of_every_preset_runs_and_links() {
+    let x: Vec<f32> = (0..16).map(|i| i as f32 * 0.75 - 3.0).collect();
+    let y: Vec<f32> = x.iter().map(|x| x + x).collect();
+    for target in Target::list().unwrap() {
+        let (_folder, archive) = build_with_llvm(&target);
+        let inputs = named(&[("x", DType::F32, 16)]);
+        let outputs = named(&[("y", DType::F32, 16)]);
+        let library = Library {
+            archive: &archive,
+            name: "vector",
+            inputs: &inputs,
+            outputs: &outputs,
+            arena_bytes: 0,
+            arena_align: 64,
+        };
+        for linker in [Linker::Gnu, Linker::Lld] {
+            check_link(&target, &library, linker)
+                .unwrap_or_else(|error| panic!("{} with {linker:?}: {error}", target.name));
+        }
+        // Without an FPU the compiler's own float routines are called, and nothing else.
+        let undefined = undefined_symbols(&archive).unwrap();
+        let float_routines = ["__aeabi_fadd", "__addsf3"];
+        assert!(
+            undefined.iter().all(|name| target.float.bits == 0 && float_routines.contains(&name.as_str())),
+            "{}: {undefined:?}",
+            target.name
+        );
+        if target.name == "host" || !native(&target) {
+            let ran = run(&target, &library, &[Tensor::from_slice([16], &x)])
+                .unwrap_or_else(|error| panic!("{}: {error}", target.name));
+            assert_eq!(ran.outputs, [Tensor::from_slice([16], &y)], "{}", target.name);
+            eprintln!("{:16} {:?} instructions for 16 floats", target.name, ran.instructions);
+        }
+    }
+}
+
+#[test]
+fn every_board_has_room_for_a_real_model() {
+    const FLOATS: usize = 512 * 1024;
+    let x: Vec<f32> = (0..FLOATS).map(|i| i as f32).collect();
+    let mut y = x.clone();
+    (y[0], y[FLOATS - 1]) = (x[0] + 1.0, x[FLOATS - 1] + 2.0);
+    for target in emulated().filter(|target| matches!(target.runner, Some(Runner::QemuSystem { .. }))) {
+        let (_folder, archive) = build(&target, "large");
+        let inputs = named(&[("x", DType::F32, FLOATS)]);
+        let outputs = named(&[("y", DType::F32, FLOATS)]);
+        let library = Library {
+            archive: &archive,
+            name: "large",
+            inputs: &inputs,
+            outputs: &outputs,
+            arena_bytes: 8 * FLOATS,
+            arena_align: 64,
+        };
+        let ran = run(&target, &library, &[Tensor::from_slice([FLOATS], &x)])
+            .unwrap_or_else(|error| panic!("{}: {error}", target.name));
+        assert!(ran.outputs == [Tensor::from_slice([FLOATS], &y)], "{}", target.name);
+        assert_eq!(ran.arena_used, 8 * FLOATS, "{}", target.name);
     }
 }
 

@@ -86,3 +86,13 @@ pub fn extent(value: i64, name: &str) -> Result<usize, OpError> {
 pub fn input_or_ints(node: &Import, k: usize, name: &str, since: i64) -> Result<Option<Vec<i64>>, OpError> {
     if node.opset < since { node.ints(name) } else { Ok(node.optional_constant(k)?.map(|tensor| tensor.to_i64s())) }
 }
+
+/// A list with an entry per axis of `transpose(x, permutation)`, as one with an entry per axis of `x`.
+pub fn before_transpose<T: Clone>(list: &[T], permutation: &[usize]) -> Option<Vec<T>> {
+    if list.len() != permutation.len() {
+        return None;
+    }
+    let mut moved = list.to_vec();
+    permutation.iter().zip(list).for_each(|(&axis, entry)| moved[axis] = entry.clone());
+    Some(moved)
+}

@@ -13,6 +13,9 @@ use crate::{EGraph, Facts, Node};
 #[derive(Clone, Copy)]
 pub struct Rule {
     pub name: &'static str,
+    /// How far floats may be off what they were, relative to the largest of a tensor: 0 where nothing is rounded
+    /// differently.
+    pub tolerance: f64,
     /// Looks at one node of one class and tells what else the class is.
     pub apply: fn(&Site, &mut Found),
 }

@@ -52,7 +52,7 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
         progress.say("compare");
         let expected = match trial.expected {
             Some(expected) => expected,
-            None => ops::reference::evaluate(&artifact.reference, &trial.inputs),
+            None => ops::evaluate(&artifact.reference, &trial.inputs),
         };
         cases.push(case(trial.name, &artifact, &expected, execution, tolerance));
     }
@@ -79,7 +79,9 @@ impl Place {
     fn execute(self, artifact: &Artifact, target: &Target, inputs: &[Tensor]) -> Result<Execution, Diagnostic> {
         match self {
             Place::InProcess => execute::in_process(&artifact.object, &artifact.metadata, inputs),
-            Place::Program | Place::Emulator => execute::as_program(artifact, target, inputs),
+            Place::Program | Place::Emulator => {
+                execute::as_program(&artifact.archive, &artifact.metadata, target, inputs)
+            },
         }
     }
 
@@ -96,14 +98,11 @@ impl Place {
 /// machine lacks without taking the compiler with it.
 fn place(on: Option<On>, target: &Target) -> Result<Place, Diagnostic> {
     let native = execute::is_native(target);
-    let exactly = Target::preset("host").is_ok_and(|host| {
-        (&host.triple, &host.cpu, &host.features) == (&target.triple, &target.cpu, &target.features)
-    });
     let wrong = |message: &str, hint: &str| {
         Err(Diagnostic::usage(code::CANNOT_RUN, message.replace("{}", &target.name)).with_hint(hint))
     };
     match (on, native) {
-        (None | Some(On::Host), true) if exactly => Ok(Place::InProcess),
+        (None | Some(On::Host), true) if execute::is_this_machine(target) => Ok(Place::InProcess),
         (None | Some(On::Host), true) => Ok(Place::Program),
         (Some(On::Host), false) => wrong("code for {} does not run on this machine", "use --on qemu"),
         (Some(On::Qemu), true) => wrong("{} is this machine's own family and has no emulator", "use --on host"),

@@ -2,7 +2,7 @@ use ir::{OpError, Scalar, Tensor, TensorType};
 use loops::{Definition, Expr, Fold, Source, Stage};
 use serde::{Deserialize, Serialize};
 
-use crate::shape::Pool;
+use crate::shape::{Layout, Pool};
 use crate::{Meaning, Onnx, Op, onnx};
 
 /// The mean of the elements under the kernel.
@@ -67,6 +67,11 @@ impl Op for AveragePool {
         let stage = Stage::reduce(x.dtype, domain, Fold::Sum, self.pool.kernel.clone(), body)
             .finished(x.dtype, &(Expr::Folded / divisor));
         Meaning::Compute(Definition::single(stage).with_tables(tables))
+    }
+
+    fn in_layout(&self, layout: Layout) -> Option<AveragePool> {
+        let pool = Pool { layout, ..self.pool.clone() };
+        Some(AveragePool { pool, ..self.clone() })
     }
 }
 

@@ -51,6 +51,10 @@ impl Op for BatchNorm {
         let stage = Stage::map(x.dtype, x.shape.clone(), stored(value, acc, x.dtype));
         Meaning::Compute(Definition::single(stage))
     }
+
+    fn in_layout(&self, layout: Layout) -> Option<BatchNorm> {
+        Some(BatchNorm { layout, ..self.clone() })
+    }
 }
 
 /// Training has other statistics, and results beside the first; opset 7 and 8 may have statistics per element.

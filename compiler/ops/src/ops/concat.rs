@@ -42,4 +42,9 @@ impl Op for Concat {
     fn meaning(&self, _: &[TensorType]) -> Meaning {
         Meaning::Concat { axis: self.axis }
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Concat, Vec<usize>)> {
+        let axis = *permutation.get(self.axis)?;
+        Some((Concat { axis }, permutation.to_vec()))
+    }
 }

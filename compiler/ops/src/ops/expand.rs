@@ -30,4 +30,9 @@ impl Op for Expand {
     fn meaning(&self, inputs: &[TensorType]) -> Meaning {
         Meaning::View(vec![meaning::broadcast_index(&inputs[0].shape, self.shape.len())])
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Expand, Vec<usize>)> {
+        let shape = shape::before_transpose(&self.shape, permutation)?;
+        Some((Expand { shape }, permutation.to_vec()))
+    }
 }

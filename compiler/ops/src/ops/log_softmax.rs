@@ -35,4 +35,9 @@ impl Op for LogSoftmax {
             along.map(x.dtype, |element| stored(shifted(element) - along.result(1), acc, x.dtype)),
         ]))
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(LogSoftmax, Vec<usize>)> {
+        let axis = *permutation.get(self.axis)?;
+        Some((LogSoftmax { axis }, permutation.to_vec()))
+    }
 }

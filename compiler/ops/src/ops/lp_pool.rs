@@ -2,7 +2,7 @@ use ir::{OpError, TensorType};
 use loops::{Binary, Definition, Expr, Fold, Stage, Unary};
 use serde::{Deserialize, Serialize};
 
-use crate::shape::Pool;
+use crate::shape::{Layout, Pool};
 use crate::{Meaning, Onnx, Op, check, onnx, shape};
 
 /// The p-norm of the elements under the kernel.
@@ -32,7 +32,7 @@ impl Op for LpPool {
             let x = node.input(0)?;
             let kernel = node.ty(x).shape.get(2..).unwrap_or_default().to_vec();
             let window = shape::Window::plain(kernel.len());
-            let pool = Pool { kernel, window, layout: shape::Layout::ChannelsFirst };
+            let pool = Pool { kernel, window, layout: Layout::ChannelsFirst };
             let p = shape::positive(node.int("p")?.unwrap_or(2), "p")?;
             Ok(vec![node.apply(LpPool { pool, p }, &[x])?])
         }),
@@ -68,5 +68,10 @@ impl Op for LpPool {
             }
         }
         Meaning::Compute(Definition::single(stage))
+    }
+
+    fn in_layout(&self, layout: Layout) -> Option<LpPool> {
+        let pool = Pool { layout, ..self.pool.clone() };
+        Some(LpPool { pool, ..self.clone() })
     }
 }

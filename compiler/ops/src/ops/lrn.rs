@@ -65,4 +65,8 @@ impl Op for Lrn {
             Stage::map(x.dtype, x.shape.clone(), stored(quotient, acc, x.dtype)),
         ]))
     }
+
+    fn in_layout(&self, layout: Layout) -> Option<Lrn> {
+        Some(Lrn { layout, ..self.clone() })
+    }
 }

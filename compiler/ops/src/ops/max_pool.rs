@@ -2,7 +2,7 @@ use ir::{DType, OpError, TensorType};
 use loops::{Definition, Expr, Fold, Stage};
 use serde::{Deserialize, Serialize};
 
-use crate::shape::Pool;
+use crate::shape::{Layout, Pool};
 use crate::{Meaning, Onnx, Op, onnx};
 
 /// The largest element under the kernel.
@@ -35,5 +35,10 @@ impl Op for MaxPool {
         let body = self.pool.body(x, |element| element, Expr::Const(Fold::Max.identity(x.dtype)));
         let kernel = self.pool.kernel.clone();
         Meaning::Compute(Definition::single(Stage::reduce(x.dtype, domain, Fold::Max, kernel, body)))
+    }
+
+    fn in_layout(&self, layout: Layout) -> Option<MaxPool> {
+        let pool = Pool { layout, ..self.pool.clone() };
+        Some(MaxPool { pool })
     }
 }

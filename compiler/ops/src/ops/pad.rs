@@ -68,6 +68,11 @@ impl Op for Pad {
         let domain = self.infer(inputs).map(|results| results[0].shape.clone()).unwrap_or_default();
         Meaning::Compute(Definition::single(Stage::map(x.dtype, domain, body)))
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Pad, Vec<usize>)> {
+        let pads = shape::before_transpose(&self.pads, permutation)?;
+        Some((Pad { pads, ..self.clone() }, permutation.to_vec()))
+    }
 }
 
 impl Pad {

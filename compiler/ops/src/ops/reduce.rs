@@ -115,6 +115,19 @@ impl Op for Reduce {
             }
         }
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Reduce, Vec<usize>)> {
+        let mut axes = self.axes.iter().map(|&axis| permutation.get(axis).copied()).collect::<Option<Vec<_>>>()?;
+        axes.sort_unstable();
+        let result = match self.keep_axes {
+            true => permutation.to_vec(),
+            false => {
+                let kept: Vec<usize> = permutation.iter().copied().filter(|axis| !axes.contains(axis)).collect();
+                kept.iter().map(|axis| kept.iter().filter(|other| *other < axis).count()).collect()
+            }
+        };
+        Some((Reduce { axes, ..self.clone() }, result))
+    }
 }
 
 impl Reduce {

@@ -68,6 +68,18 @@ impl Op for Resize {
             }
         }
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Resize, Vec<usize>)> {
+        let resize = Resize {
+            shape: shape::before_transpose(&self.shape, permutation)?,
+            scales: match self.scales.is_empty() {
+                true => vec![],
+                false => shape::before_transpose(&self.scales, permutation)?,
+            },
+            ..self.clone()
+        };
+        Some((resize, permutation.to_vec()))
+    }
 }
 
 impl Resize {

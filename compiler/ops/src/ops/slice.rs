@@ -72,6 +72,15 @@ impl Op for Slice {
         };
         Meaning::View(vec![(0..inputs[0].rank()).map(index).collect()])
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Slice, Vec<usize>)> {
+        let slice = Slice {
+            starts: shape::before_transpose(&self.starts, permutation)?,
+            steps: shape::before_transpose(&self.steps, permutation)?,
+            shape: shape::before_transpose(&self.shape, permutation)?,
+        };
+        Some((slice, permutation.to_vec()))
+    }
 }
 
 impl Slice {

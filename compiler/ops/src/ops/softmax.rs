@@ -33,6 +33,11 @@ impl Op for Softmax {
             along.map(x.dtype, |element| stored(power(element) * along.result(2), acc, x.dtype)),
         ]))
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Softmax, Vec<usize>)> {
+        let axis = *permutation.get(self.axis)?;
+        Some((Softmax { axis }, permutation.to_vec()))
+    }
 }
 
 /// Floats with such an axis.

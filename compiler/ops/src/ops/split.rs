@@ -53,6 +53,11 @@ impl Op for Split {
         };
         Meaning::View(self.sizes.iter().map(piece).collect())
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Split, Vec<usize>)> {
+        let axis = *permutation.get(self.axis)?;
+        Some((Split { axis, ..self.clone() }, permutation.to_vec()))
+    }
 }
 
 /// From the attribute (before opset 13), the input, or equal pieces of which the last may be smaller.

@@ -41,4 +41,9 @@ impl Op for Tile {
         };
         Meaning::View(vec![inputs[0].shape.iter().zip(&self.repeats).enumerate().map(index).collect()])
     }
+
+    fn before_transpose(&self, permutation: &[usize]) -> Option<(Tile, Vec<usize>)> {
+        let repeats = shape::before_transpose(&self.repeats, permutation)?;
+        Some((Tile { repeats }, permutation.to_vec()))
+    }
 }

@@ -30,8 +30,8 @@ impl Layout {
         }
     }
 
-    /// Batch, channels and spatial extents of a feature map of rank 2 or more.
-    pub fn split(self, shape: &[usize]) -> (usize, usize, Vec<usize>) {
+    /// Batch, channels and spatial extents (or whatever is listed per axis) of a feature map of rank 2 or more.
+    pub fn split<T: Copy>(self, shape: &[T]) -> (T, T, Vec<T>) {
         match self {
             Layout::ChannelsFirst => (shape[0], shape[1], shape[2..].to_vec()),
             Layout::ChannelsLast => (shape[0], shape[shape.len() - 1], shape[1..shape.len() - 1].to_vec()),

@@ -9,7 +9,8 @@ use crate::Rule;
 use crate::map::Map;
 use crate::rule::{Found, Site, Term};
 
-pub const RULES: &[Rule] = &[Rule { name: "fuse-epilogue", apply: fuse_epilogue }];
+/// What lies between root and map is not rounded to its element type any more.
+pub const RULES: &[Rule] = &[Rule { name: "fuse-epilogue", tolerance: 1e-6, apply: fuse_epilogue }];
 
 /// Larger epilogues would not stay in registers, and deeper ones are hard to read back from text.
 const MOST_NODES: usize = 128;

@@ -13,10 +13,10 @@ use crate::rule::{Found, Site, Term};
 use crate::{Node, Rule};
 
 pub const RULES: &[Rule] = &[
-    Rule { name: "channels-last", apply: channels_last },
-    Rule { name: "sink-transpose", apply: sink_transpose },
-    Rule { name: "sink-transpose-split", apply: sink_transpose_split },
-    Rule { name: "sink-transpose-reshape", apply: sink_transpose_reshape },
+    Rule { name: "channels-last", tolerance: 0.0, apply: channels_last },
+    Rule { name: "sink-transpose", tolerance: 0.0, apply: sink_transpose },
+    Rule { name: "sink-transpose-split", tolerance: 0.0, apply: sink_transpose_split },
+    Rule { name: "sink-transpose-reshape", tolerance: 0.0, apply: sink_transpose_reshape },
 ];
 
 /// `f(x) = transpose(f'(transpose(x)))`, where `f'` is `f` with its channels last.

@@ -10,13 +10,13 @@ use crate::rule::{Found, Site, Term};
 use crate::{Node, Rule};
 
 pub const RULES: &[Rule] = &[
-    Rule { name: "view-of-all", apply: view_of_all },
-    Rule { name: "map-of-nothing", apply: map_of_nothing },
-    Rule { name: "transpose-transpose", apply: transpose_transpose },
-    Rule { name: "transpose-units", apply: transpose_units },
-    Rule { name: "reshape-reshape", apply: reshape_reshape },
-    Rule { name: "reshape-as-is", apply: reshape_as_is },
-    Rule { name: "proj-single", apply: proj_single },
+    Rule { name: "view-of-all", tolerance: 0.0, apply: view_of_all },
+    Rule { name: "map-of-nothing", tolerance: 0.0, apply: map_of_nothing },
+    Rule { name: "transpose-transpose", tolerance: 0.0, apply: transpose_transpose },
+    Rule { name: "transpose-units", tolerance: 0.0, apply: transpose_units },
+    Rule { name: "reshape-reshape", tolerance: 0.0, apply: reshape_reshape },
+    Rule { name: "reshape-as-is", tolerance: 0.0, apply: reshape_as_is },
+    Rule { name: "proj-single", tolerance: 0.0, apply: proj_single },
 ];
 
 /// `view(x) = x`, where the view shows every element of `x` in its place.
