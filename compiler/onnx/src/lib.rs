@@ -8,6 +8,11 @@
 //! Files are taken for hostile: nothing is allocated on the word of a size that was not held against the data, and
 //! no file makes this room panic.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a problem is built once and reported; boxing it would buy nothing"
+)]
+
 mod attribute;
 mod body;
 mod element;

@@ -116,7 +116,10 @@ fn a_function_passes_its_attribute_on_to_another() {
     let call = node("Outer", &["x"], &["y"]).in_domain("local");
     let functions = [transposing(), outer];
     // Without `q`, the reference is left out and `Turn`'s own default holds.
-    assert_eq!(imported(&with_functions(&[call.clone()], &functions)).outputs[0].ty.shape, [3, 2]);
+    assert_eq!(
+        imported(&with_functions(std::slice::from_ref(&call), &functions)).outputs[0].ty.shape,
+        [3, 2]
+    );
     let call = call.with(ints("q", &[0, 1]));
     assert_eq!(imported(&with_functions(&[call], &functions)).outputs[0].ty.shape, [2, 3]);
 }
