@@ -1,66 +1,66 @@
-use ir::{DType, OpError, Value};
-use loops::Expr;
+use ir::{DType, OpError, TensorType};
+use loops::{Expr, Source};
 use serde::{Deserialize, Serialize};
 
-use crate::elementwise::Elementwise;
-use crate::{Import, Onnx, onnx, shape};
+use crate::{Meaning, Onnx, Op, check, onnx, shape};
 
-/// `(x - zero_point) · scale`: operands `x`, `scale` and an optional `zero_point` of `x`'s type, which broadcast.
+/// `(x - zero point) · scale`, with one scale for all of `x` or one per place on `axis`: operands `x`, the scale and an
+/// optional zero point of `x`'s type.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct DequantizeLinear;
-
-impl DequantizeLinear {
-    /// A scale or zero point in a shape that broadcasts against `x`: one for all, or one for each place on `axis`.
-    fn along(node: &mut Import, operand: Value, x: Value, axis: i64) -> Result<Value, OpError> {
-        let (x, ty) = (node.ty(x).clone(), node.ty(operand).clone());
-        if ty.elements() == 1 {
-            return node.reshape(operand, &[]);
-        }
-        let axis = shape::axis(axis, x.rank())?;
-        if ty.shape != x.shape[axis..=axis] {
-            return Err(OpError::new(format!("a scale or zero point of {ty} on axis {axis} of {x}"))
-                .with_hint("one for all of the tensor, or one for each place on the axis, are supported"));
-        }
-        let mut shape = vec![1; x.rank()];
-        shape[axis] = x.shape[axis];
-        node.reshape(operand, &shape)
-    }
+pub struct DequantizeLinear {
+    /// Of no account where the scale is a scalar.
+    pub axis: usize,
 }
 
-impl Elementwise for DequantizeLinear {
+impl Op for DequantizeLinear {
     const NAME: &'static str = "dequantize_linear";
     const ONNX: &'static [Onnx] = &[onnx("DequantizeLinear", 10, |node| {
-        let (x, scale) = (node.input(0)?, node.input(1)?);
         if node.int("block_size")?.unwrap_or(0) != 0 {
-            return Err(OpError::new("blocks of scales (`block_size`) are not supported"));
+            return Err(OpError::new("`block_size` is not supported")
+                .with_hint("per-tensor and per-axis quantization are"));
         }
-        let axis = node.int("axis")?.unwrap_or(1);
-        let mut operands = vec![x, DequantizeLinear::along(node, scale, x, axis)?];
-        if let Some(zero_point) = node.optional(2) {
-            operands.push(DequantizeLinear::along(node, zero_point, x, axis)?);
-        }
-        Ok(vec![node.apply(DequantizeLinear, &operands)?])
+        let (x, scale) = (node.input(0)?, node.input(1)?);
+        let rank = node.ty(x).rank();
+        let axis = match node.ty(scale).elements() {
+            1 => 0,
+            _ => shape::axis(node.int("axis")?.unwrap_or(1), rank)?,
+        };
+        let mut operands = vec![x, scale];
+        operands.extend(node.optional(2));
+        Ok(vec![node.apply(DequantizeLinear { axis }, &operands)?])
     })];
-    const ARITY: (usize, usize) = (2, 3);
 
-    fn result(&self, inputs: &[DType]) -> Result<DType, OpError> {
-        let (x, scale) = (inputs[0], inputs[1]);
-        if !x.is_int() || x.bits() > 32 || !scale.is_float() {
-            return Err(OpError::new(format!("takes integers of up to 32 bits and a float scale, got {x} and {scale}")));
-        }
-        match inputs.get(2) {
-            Some(&zero_point) if zero_point != x => {
-                Err(OpError::invalid(format!("the zero point is {zero_point}, the input {x}")))
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
+        let (x, scale) = match inputs {
+            [x, scale] => (x, scale),
+            [x, scale, zero] if zero.dtype == x.dtype && zero.elements() == scale.elements() => (x, scale),
+            [x, scale, zero] => {
+                return Err(OpError::new(format!("zero point {zero} does not fit {x} and scale {scale}")));
             }
-            _ => Ok(scale),
+            _ => return Err(OpError::new(format!("takes 2 or 3 inputs, got {}", inputs.len()))),
+        };
+        check::require(x.dtype, x.dtype.is_int(), "an integer type")?;
+        check::require(scale.dtype, scale.dtype.is_float(), "a float scale")?;
+        if scale.elements() != 1 && (scale.rank() != 1 || x.shape.get(self.axis) != Some(&scale.shape[0])) {
+            return Err(OpError::new(format!("scale {scale} does not fit axis {} of {x}", self.axis)));
         }
+        Ok(vec![x.with_dtype(scale.dtype)])
     }
 
-    /// The difference of two 32-bit integers does not fit one; it is then exact in 64 bits.
-    fn body(&self, args: &[Expr], inputs: &[DType]) -> Expr {
-        let wide = if inputs[0].bits() < 32 { DType::I32 } else { DType::I64 };
-        let x = args[0].clone().cast(wide);
-        let x = if inputs.len() == 3 { x - args[2].clone().cast(wide) } else { x };
-        x.cast(inputs[1]) * args[1].clone()
+    fn meaning(&self, inputs: &[TensorType]) -> Meaning {
+        let (x, scale) = (&inputs[0], &inputs[1]);
+        let result = x.with_dtype(scale.dtype);
+        let axis = match scale.elements() {
+            1 => Expr::int(0),
+            _ => Expr::Axis(self.axis),
+        };
+        let parameter = |operand: usize| Expr::read(Source::Operand(operand), vec![axis.clone(); inputs[operand].rank()]);
+        // Differences of 8- and 16-bit integers, and 32-bit ones with their zero point of 0, fit an `I32`.
+        let wide = if x.dtype.bits() < 32 { DType::I32 } else { x.dtype };
+        Meaning::map(&inputs[..1], &result, |args| {
+            let value = args[0].clone().cast(wide);
+            let shifted = if inputs.len() == 3 { value - parameter(2).cast(wide) } else { value };
+            shifted.cast(scale.dtype) * parameter(1)
+        })
     }
 }
