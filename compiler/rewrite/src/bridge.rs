@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use egg::{Id, Language};
 use ir::{NodeId, NodeKind, Tensor, Value};
-use ops::Graph;
+use ops::{AnyOp, Graph};
 
 use crate::extract::Extracted;
+use crate::rule::is_view;
 use crate::{EGraph, Error, Facts, Node};
 
 /// An e-graph and where in it the graph's nodes are.
@@ -90,7 +91,8 @@ pub(crate) fn leave(original: &Graph, entered: &Entered, extracted: &Extracted) 
 
 /// The names of the chosen nodes: of all original nodes that each stands for, in their order, joined by `+`.
 ///
-/// An original node whose own class was not chosen is part of what was made of its users.
+/// An original node whose own class was not chosen is part of what was made of its users; and so is one that does work
+/// where only a view of its result was. Views that rules brought in have no name.
 fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<Id, String> {
     let egraph = &entered.egraph;
     let order = original.order();
@@ -101,6 +103,8 @@ fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<
         if node.op().is_some() {
             let origins = egraph[*class].data.origins.iter().filter_map(|origin| rank.get(origin).copied());
             let origins: BTreeSet<usize> = origins.collect();
+            let stands_for = |origin: usize| is_work(&original.node(order[origin]).kind) <= is_work_node(node);
+            let origins: BTreeSet<usize> = origins.into_iter().filter(|&origin| stands_for(origin)).collect();
             origins.iter().for_each(|&origin| covers.entry(origin).or_default().push(*class));
             chosen.insert(*class, origins);
         }
@@ -132,6 +136,14 @@ fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<
         names.join("+")
     };
     chosen.into_iter().map(|(class, origins)| (class, name(origins))).collect()
+}
+
+fn is_work(kind: &NodeKind<AnyOp>) -> bool {
+    matches!(kind, NodeKind::Apply(op) if !is_view(op))
+}
+
+fn is_work_node(node: &Node) -> bool {
+    node.op().is_some_and(|(op, _)| !is_view(op))
 }
 
 /// Constant classes, evaluated where they are needed.

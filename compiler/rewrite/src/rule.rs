@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use egg::{Applier, Id, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
 use ir::{Tensor, TensorType};
-use ops::{AnyOp, Op};
+use ops::{AnyOp, Op, OpKind};
 
 use crate::map::Map;
 use crate::node::Declined;
@@ -185,7 +185,11 @@ impl Applier<Node, Facts> for Rule {
     }
 }
 
-/// The class of `term`; what is new gets `origins`.
+pub(crate) fn is_view(op: &AnyOp) -> bool {
+    matches!(op.kind(), OpKind::Transpose | OpKind::Reshape)
+}
+
+/// The class of `term`; what is new and does work gets `origins`.
 fn insert(egraph: &mut EGraph, term: &Term, origins: &BTreeSet<usize>) -> Result<Id, String> {
     let node = match term {
         Term::Class(id) => return Ok(egraph.find(*id)),
@@ -199,8 +203,10 @@ fn insert(egraph: &mut EGraph, term: &Term, origins: &BTreeSet<usize>) -> Result
         }
     };
     let known = egraph.lookup(node.clone());
+    // A transpose before or after some work is not that work.
+    let works = matches!(&node, Node::Apply { op: Some(op), .. } if !is_view(op));
     let id = egraph.add(node);
-    if known.is_none() {
+    if known.is_none() && works {
         egraph[id].data.origins.extend(origins);
     }
     Ok(id)

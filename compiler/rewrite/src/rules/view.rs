@@ -1,5 +1,6 @@
 //! Reshapes, transposes and slices that cancel, merge or do nothing.
 
+use egg::Id;
 use ir::TensorType;
 use loops::Expr;
 use ops::Meaning;
@@ -7,7 +8,7 @@ use ops::ops::reshape::Reshape;
 use ops::ops::transpose::Transpose;
 
 use crate::rule::{Found, Site, Term};
-use crate::{Node, Rule};
+use crate::Rule;
 
 pub const RULES: &[Rule] = &[
     Rule { name: "view-of-all", tolerance: 0.0, apply: view_of_all },
@@ -16,7 +17,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "transpose-units", tolerance: 0.0, apply: transpose_units },
     Rule { name: "reshape-reshape", tolerance: 0.0, apply: reshape_reshape },
     Rule { name: "reshape-as-is", tolerance: 0.0, apply: reshape_as_is },
-    Rule { name: "proj-single", tolerance: 0.0, apply: proj_single },
+    Rule { name: "sink-reshape", tolerance: 0.0, apply: sink_reshape },
 ];
 
 /// `view(x) = x`, where the view shows every element of `x` in its place.
@@ -87,10 +88,24 @@ fn reshape_as_is(site: &Site, found: &mut Found) {
     }
 }
 
-/// The only result of an operator is the operator.
-fn proj_single(site: &Site, found: &mut Found) {
-    let Node::Proj(0, [of]) = site.node else { return };
-    if site.egraph[*of].data.types.len() == 1 {
-        found.equal((*of).into());
+/// `map(reshape(x), ...) = reshape(map(x, ...))`, where all other operands are constants of one element: so that the
+/// map can be an epilogue of what is before the reshape.
+fn sink_reshape(site: &Site, found: &mut Found) {
+    let (Some(_), Some((op, args))) = (site.map(), site.node.op()) else { return };
+    if site.is_constant(site.class) {
+        return;
+    }
+    let is_scalar = |arg: Id| site.is_constant(arg) && site.ty(arg).elements() == 1;
+    let mut wide = (0..args.len()).filter(|&k| !is_scalar(args[k]));
+    let (Some(k), None) = (wide.next(), wide.next()) else { return };
+    let shape = &site.result().shape;
+    if site.ty(args[k]).shape != *shape {
+        return;
+    }
+    for (_, inner) in site.forms_of::<Reshape>(args[k]) {
+        let scalar = |arg: Id| Term::apply(Reshape { shape: vec![] }, [arg.into()]);
+        let operand = |other: usize| if other == k { inner[0].into() } else { scalar(args[other]) };
+        let map = Term::apply(op.clone(), (0..args.len()).map(operand));
+        found.equal(Term::apply(Reshape { shape: shape.clone() }, [map]));
     }
 }
