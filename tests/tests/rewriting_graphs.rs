@@ -20,7 +20,15 @@ enum Step {
     Binary(u8, Index, Index),
     /// With a constant that has the extents of the operand on some axes and 1 on the others.
     Scaled(u8, Index, Vec<bool>, u64),
-    Conv { x: Index, out: usize, kernel: usize, pad: usize, bias: bool, last: bool, seed: u64 },
+    Conv {
+        x: Index,
+        out: usize,
+        kernel: usize,
+        pad: usize,
+        bias: bool,
+        last: bool,
+        seed: u64,
+    },
     Pool(Index, bool),
     Pad(Index, Vec<(i64, i64)>),
     Transpose(Index, Vec<usize>),
@@ -36,7 +44,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (any::<bool>(), index()).prop_map(|(relu, x)| Step::Unary(relu, x)),
         (0u8..3, index(), index()).prop_map(|(op, a, b)| Step::Binary(op, a, b)),
-        (0u8..3, index(), four(), any::<u64>()).prop_map(|(op, x, axes, seed)| Step::Scaled(op, x, axes, seed)),
+        (0u8..3, index(), four(), any::<u64>())
+            .prop_map(|(op, x, axes, seed)| Step::Scaled(op, x, axes, seed)),
         (index(), 1usize..4, 1usize..3, 0usize..2, any::<bool>(), any::<bool>(), any::<u64>()).prop_map(
             |(x, out, kernel, pad, bias, last, seed)| Step::Conv { x, out, kernel, pad, bias, last, seed }
         ),
@@ -73,7 +82,11 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
         Step::Binary(op, a, b) => (arithmetic(*op), vec![*a.get(values), *b.get(values)]),
         Step::Scaled(op, x, axes, seed) => {
             let x = *x.get(values);
-            let extents = shape(graph, x).iter().zip(axes).map(|(&e, &full)| if full { e } else { 1 }).collect::<Vec<_>>();
+            let extents = shape(graph, x)
+                .iter()
+                .zip(axes)
+                .map(|(&e, &full)| if full { e } else { 1 })
+                .collect::<Vec<_>>();
             let constant = integers(&TensorType::new(ir::DType::F32, extents), *seed % 1000);
             (arithmetic(*op), vec![x, graph.constant("", constant)])
         }
@@ -108,7 +121,10 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
         }
         Step::Mean(x, axes, keep_axes) => {
             let axes = (0..4).filter(|&axis| axes[axis]).collect();
-            (Reduce { kind: ops::ops::reduce::ReduceKind::Mean, axes, keep_axes: *keep_axes }.into(), vec![*x.get(values)])
+            (
+                Reduce { kind: ops::ops::reduce::ReduceKind::Mean, axes, keep_axes: *keep_axes }.into(),
+                vec![*x.get(values)],
+            )
         }
         Step::Concat(a, b, axis) => (Concat { axis: *axis }.into(), vec![*a.get(values), *b.get(values)]),
         Step::Split(x, axis) => {
@@ -128,7 +144,8 @@ fn build(steps: &[Step], outputs: &[Index]) -> Graph {
     for (number, step) in steps.iter().enumerate() {
         let (op, operands) = node(&mut graph, &values, step);
         if let Ok(results) = graph.apply(format!("n{number}"), op, &operands) {
-            values.extend(results.into_iter().filter(|&value| (1..500).contains(&graph.ty(value).elements())));
+            values
+                .extend(results.into_iter().filter(|&value| (1..500).contains(&graph.ty(value).elements())));
         }
     }
     for (number, output) in outputs.iter().enumerate() {

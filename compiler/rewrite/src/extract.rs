@@ -100,7 +100,7 @@ impl Problem {
         while let Some(class) = waiting.pop_front() {
             is_waiting[class] = false;
             let mut improved = false;
-            for (number, choice) in self.classes[class].iter().enumerate() {
+            for number in 0..self.classes[class].len() {
                 let known = best[class].as_ref().map_or(f64::INFINITY, |below| below.cost);
                 if let Some(below) = self.below(class, number, &best).filter(|below| below.cost < known) {
                     best[class] = Some(below);
@@ -226,7 +226,8 @@ impl Problem {
     }
 
     fn try_changes(&self, solution: &mut Solution, cost: &mut f64, changes: &[(usize, usize)]) {
-        let before: Vec<(usize, usize)> = changes.iter().map(|&(class, _)| (class, solution[class])).collect();
+        let before: Vec<(usize, usize)> =
+            changes.iter().map(|&(class, _)| (class, solution[class])).collect();
         changes.iter().for_each(|&(class, choice)| solution[class] = choice);
         match self.total(solution) {
             // A change must be worth more than rounding.

@@ -105,7 +105,7 @@ impl<'a> Site<'a> {
 
     /// The node as an elementwise map over its operands, if it is one.
     pub fn map(&self) -> Option<Arc<Map>> {
-        let Node::Apply { op: Some(op), args, .. } = self.node else { return None };
+        let Node::Apply(op, args) = self.node else { return None };
         let key = (Arc::clone(op), self.types(args));
         if let Some(known) = self.egraph.analysis.maps.borrow().get(&key) {
             return known.clone();
@@ -196,7 +196,8 @@ fn insert(egraph: &mut EGraph, term: &Term, origins: &BTreeSet<usize>) -> Result
         Term::Constant(tensor) => egraph.analysis.constant(tensor),
         Term::Proj(k, of) => Node::Proj(*k, [insert(egraph, of, origins)?]),
         Term::Apply(op, args) => {
-            let args = args.iter().map(|arg| insert(egraph, arg, origins)).collect::<Result<Vec<Id>, String>>()?;
+            let args =
+                args.iter().map(|arg| insert(egraph, arg, origins)).collect::<Result<Vec<Id>, String>>()?;
             let types: Vec<TensorType> = args.iter().map(|&arg| egraph[arg].data.ty().clone()).collect();
             op.infer(&types).map_err(|err| format!("{op:?} over {types:?}: {err}"))?;
             Node::apply(op.clone(), args)
@@ -204,7 +205,7 @@ fn insert(egraph: &mut EGraph, term: &Term, origins: &BTreeSet<usize>) -> Result
     };
     let known = egraph.lookup(node.clone());
     // A transpose before or after some work is not that work.
-    let works = matches!(&node, Node::Apply { op: Some(op), .. } if !is_view(op));
+    let works = matches!(&node, Node::Apply(op, _) if !is_view(op));
     let id = egraph.add(node);
     if known.is_none() && works {
         egraph[id].data.origins.extend(origins);

@@ -7,8 +7,8 @@ use ops::Meaning;
 use ops::ops::reshape::Reshape;
 use ops::ops::transpose::Transpose;
 
-use crate::rule::{Found, Site, Term};
 use crate::Rule;
+use crate::rule::{Found, Site, Term};
 
 pub const RULES: &[Rule] = &[
     Rule { name: "view-of-all", tolerance: 0.0, apply: view_of_all },
@@ -88,24 +88,43 @@ fn reshape_as_is(site: &Site, found: &mut Found) {
     }
 }
 
-/// `map(reshape(x), ...) = reshape(map(x, ...))`, where all other operands are constants of one element: so that the
-/// map can be an epilogue of what is before the reshape.
+/// `map(reshape(x), ...) = reshape(map(x, ...))`: so that the map can be an epilogue of what is before the reshape.
 fn sink_reshape(site: &Site, found: &mut Found) {
-    let (Some(_), Some((op, args))) = (site.map(), site.node.op()) else { return };
-    if site.is_constant(site.class) {
+    let (Some(map), Some((op, args))) = (site.map(), site.node.op()) else { return };
+    if site.is_constant(site.class) || !map.aligned {
         return;
     }
-    let is_scalar = |arg: Id| site.is_constant(arg) && site.ty(arg).elements() == 1;
-    let mut wide = (0..args.len()).filter(|&k| !is_scalar(args[k]));
-    let (Some(k), None) = (wide.next(), wide.next()) else { return };
     let shape = &site.result().shape;
-    if site.ty(args[k]).shape != *shape {
-        return;
+    let mut shapes: Vec<&[usize]> = Vec::new();
+    for &arg in args.iter().filter(|&&arg| site.ty(arg).shape == *shape && !site.is_constant(arg)) {
+        for (_, inner) in site.forms_of::<Reshape>(arg) {
+            let before = site.ty(inner[0]).shape.as_slice();
+            if before != shape && !shapes.contains(&before) {
+                shapes.push(before);
+            }
+        }
     }
-    for (_, inner) in site.forms_of::<Reshape>(args[k]) {
-        let scalar = |arg: Id| Term::apply(Reshape { shape: vec![] }, [arg.into()]);
-        let operand = |other: usize| if other == k { inner[0].into() } else { scalar(args[other]) };
-        let map = Term::apply(op.clone(), (0..args.len()).map(operand));
-        found.equal(Term::apply(Reshape { shape: shape.clone() }, [map]));
+    for before in shapes {
+        let operands: Option<Vec<Term>> = args.iter().map(|&arg| before_reshape(site, arg, before)).collect();
+        if let Some(operands) = operands {
+            let map = Term::apply(op.clone(), operands);
+            found.equal(Term::apply(Reshape { shape: shape.clone() }, [map]));
+        }
     }
+}
+
+/// `arg` as an operand of the map over `before`: the same elements in that shape, or what broadcasts alike.
+fn before_reshape(site: &Site, arg: Id, before: &[usize]) -> Option<Term> {
+    let (ty, shape) = (site.ty(arg), &site.result().shape);
+    if ty.shape == *shape {
+        let known = site.forms_of::<Reshape>(arg).find(|(_, inner)| site.ty(inner[0]).shape == before);
+        return Some(match known {
+            Some((_, inner)) => inner[0].into(),
+            None => Term::apply(Reshape { shape: before.to_vec() }, [arg.into()]),
+        });
+    }
+    // One element, or one per element of a last axis that the reshape keeps.
+    let last = ty.shape.last().copied().unwrap_or(1);
+    let kept = last == 1 || before.last() == shape.last();
+    (ty.elements() == last && kept).then(|| Term::apply(Reshape { shape: vec![last] }, [arg.into()]))
 }
