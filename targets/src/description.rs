@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::instructions::{INSTRUCTIONS, find};
 use crate::presets::PRESETS;
 use crate::{Runner, Target};
 
@@ -101,7 +102,17 @@ fn check(target: &Target) -> Result<(), String> {
         Some(Runner::QemuSystem { memory, .. }) => !memory.is_empty(),
         _ => true,
     };
+    let unknown = target.instructions.iter().find(|name| find(name).is_none());
+    let instructions: Vec<&str> = INSTRUCTIONS.iter().map(|instruction| instruction.name).collect();
     let rules = [
+        (
+            unknown.is_none(),
+            format!(
+                "`instructions` names `{}`; there are {}",
+                unknown.map_or("", String::as_str),
+                instructions.join(", ")
+            ),
+        ),
         (!target.name.is_empty(), "`name` is empty".to_string()),
         (
             target.pointer_bits == arch.pointer_bits(),
@@ -161,6 +172,18 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_file_is_valid_and_says_every_key() {
+        let document = include_str!("../../docs/adding-a-target.md");
+        let (_, rest) = document.split_once("```toml\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        let target = parse("docs/adding-a-target.md", text).unwrap();
+        // Every key that a description with nothing left out prints is written in the example.
+        let printed: toml::Table = toml::from_str(&toml::to_string(&target).unwrap()).unwrap();
+        let written: toml::Table = toml::from_str(text).unwrap();
+        assert_eq!(printed, written);
+    }
+
+    #[test]
     fn an_unknown_preset_is_answered_with_the_known_ones() {
         let TargetError(message) = Target::preset("cortex-m9").unwrap_err();
         assert!(message.contains("`cortex-m9`") && message.contains("host, cortex-a53"), "{message}");
@@ -168,7 +191,8 @@ mod tests {
 
     #[test]
     fn a_wrong_description_names_file_key_and_what_is_supported() {
-        let cases: [(&str, &str, &[&str]); 6] = [
+        let cases: [(&str, &str, &[&str]); 7] = [
+            ("\"smlad\"", "\"smlod\"", &["`smlod`", "sxtb16_ror8"]),
             ("\nbits = 32", "\nbits = 16", &["mine.toml", "`float.bits` is 16", "0 (no FPU), 32 and 64"]),
             ("thumbv7em-none-eabihf", "mips-elf", &["`triple` is `mips-elf`", "riscv32"]),
             ("pointer_bits = 32", "pointer_bits = 64", &["`pointer_bits` is 64", "has 32"]),

@@ -37,9 +37,9 @@ fn describe() -> Result<Target, TargetError> {
     let v3 = has(&["avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe"]);
     let v4 = v3 && has(&["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]);
     let cpu = match () {
-        () if v4 && has(&["avx512fp16", "avx512bf16", "avx512vnni"]) => "sapphirerapids",
-        () if v4 => "x86-64-v4",
-        () if v3 => "x86-64-v3",
+        () if v4 && has(&["avx512fp16", "avx512bf16", "avx512vnni"]) && !amd() => "sapphirerapids",
+        () if v4 => zen(&[(25, "znver4"), (26, "znver5")]).unwrap_or("x86-64-v4"),
+        () if v3 => zen(&[(23, "znver2"), (25, "znver3"), (26, "znver5")]).unwrap_or("x86-64-v3"),
         () if has(&["sse4.2", "popcnt"]) => "x86-64-v2",
         () => "x86-64",
     };
@@ -59,10 +59,30 @@ fn describe() -> Result<Target, TargetError> {
         ..blank("x86_64-unknown-linux-gnu", cpu)
     };
     if v4 && has(&["avx512vnni"]) {
-        target.instructions.push("vpdpbusd".into());
+        target.instructions.extend(["vpdpbusd".into(), "vpdpbusd256".into()]);
     }
     target.description = format!("this machine: x86-64, {bits}-bit vectors");
     Ok(target)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn amd() -> bool {
+    cpuinfo("vendor_id").as_deref() == Some("AuthenticAMD")
+}
+
+/// LLVM's scheduling model of this CPU, if it is one of these families of AMD's.
+#[cfg(target_arch = "x86_64")]
+fn zen(families: &[(u32, &'static str)]) -> Option<&'static str> {
+    let family: u32 = cpuinfo("cpu family").filter(|_| amd())?.parse().ok()?;
+    families.iter().find(|(known, _)| *known == family).map(|(_, cpu)| *cpu)
+}
+
+/// The first CPU's `key` as Linux tells it.
+#[cfg(target_arch = "x86_64")]
+fn cpuinfo(key: &str) -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(found, _)| found.trim() == key).map(|(_, value)| value.trim().to_string())
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -154,6 +174,7 @@ mod tests {
         let host = Target::host().unwrap();
         assert_eq!(host.name, "host");
         assert_eq!(host.float.bits, 64);
+        assert!(host.instructions.iter().all(|name| crate::instructions::find(name).is_some()));
         assert!(host.vector.bits >= 128 && host.vector.bits.is_power_of_two());
         assert!(host.caches.is_sorted_by_key(|cache| cache.bytes), "{:?}", host.caches);
         // The vector width is one that the kernel also lists among the CPU's flags.

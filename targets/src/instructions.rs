@@ -65,7 +65,7 @@ const I32X16: Type = ty(DType::I32, 16);
 #[rustfmt::skip]
 pub static INSTRUCTIONS: &[Instruction] = &[
     Instruction {
-        name: "vpdpbusd512",
+        name: "vpdpbusd",
         emit: Emit::Intrinsic {
             name: "llvm.x86.avx512.vpdpbusd.512",
             operands: &[
@@ -142,7 +142,7 @@ pub static INSTRUCTIONS: &[Instruction] = &[
         cycles: 1.0,
     },
     Instruction {
-        name: "vmladava_s8",
+        name: "vmladava",
         emit: Emit::Intrinsic {
             name: "llvm.arm.mve.vmldava",
             // Signed, added, not exchanged.
@@ -162,6 +162,9 @@ pub static INSTRUCTIONS: &[Instruction] = &[
         cycles: 2.0,
     },
 ];
+
+/// The table as the interpreter of nests takes it.
+pub struct Table;
 
 /// The instruction called `name`.
 pub fn find(name: &str) -> Option<&'static Instruction> {

@@ -7,6 +7,7 @@ mod custom;
 mod description;
 mod host;
 pub mod instructions;
+mod meaning;
 mod presets;
 
 pub use description::TargetError;

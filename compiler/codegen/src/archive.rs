@@ -80,8 +80,11 @@ mod tests {
     fn members_start_at_even_offsets_and_the_index_points_at_the_object() {
         for name in ["net", "a_name_of_more_than_fifteen_bytes"] {
             let bytes = include_bytes_of_an_object();
-            let library =
-                archive(name, &Object { bytes: bytes.clone(), code_bytes: 0, weights_bytes: 0 }).unwrap();
+            let library = archive(
+                name,
+                &Object { bytes: bytes.clone(), code_bytes: 0, weights_bytes: 0, helpers: vec![] },
+            )
+            .unwrap();
             let file = object::read::archive::ArchiveFile::parse(&*library).unwrap();
             let members: Vec<_> = file.members().map(|m| m.unwrap()).collect();
             assert_eq!(members.len(), 1);

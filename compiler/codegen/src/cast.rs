@@ -40,12 +40,10 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
         Ok(self.build.intrinsic(intrinsic, &[value], ty))
     }
 
-    /// The same bits as another type of the same width.
+    /// The same bits in elements of `to`.
     pub fn bits(&mut self, to: DType, value: Value<'c, 'a>) -> Lowered<Value<'c, 'a>> {
-        if to.bits() != value.ty.dtype.bits() || to == DType::Bool || value.ty.dtype == DType::Bool {
-            return Err(format!("the bits of {} are not those of {to}", value.ty.dtype));
-        }
-        Ok(self.reinterpret(value, Type { dtype: to, ..value.ty }))
+        let ty = value.ty.reinterpreted(to).ok_or_else(|| format!("the bits of {} as {to}", value.ty))?;
+        Ok(self.reinterpret(value, ty))
     }
 
     /// The same bits as `ty`, which may have other lanes.

@@ -5,6 +5,7 @@ use melior::ir::{BlockLike, BlockRef, Type as MlirType, Value as Ssa};
 
 use crate::builder::{Builder, argument, attribute, operation, pointer, region};
 use crate::function::{Functions, Signature};
+use crate::parallel::is_parallel;
 use crate::{Module, Place};
 
 /// The weights' symbol.
@@ -60,25 +61,42 @@ impl<'c, 'a> Functions<'c, 'a> {
         ));
     }
 
-    /// `int32_t <name>_run(const void *const *in, void *const *out, void *arena)`.
-    pub fn entry(&self, module: &Module) {
+    /// `int32_t <name>_run(const void *const *in, void *const *out, void *arena)`; `<name>_run_threads` takes the hook,
+    /// too.
+    pub fn entry(&self, module: &Module, run: Run) {
         let pointer = pointer(self.context);
+        let (suffix, pointers) = match run {
+            Run::Serial => ("run", 3),
+            Run::Threads => ("run_threads", 4),
+        };
         let entry = self.declare(&Signature {
-            name: format!("{}_run", module.name),
-            arguments: vec![pointer; 3],
+            name: format!("{}_{suffix}", module.name),
+            arguments: vec![pointer; pointers],
             facts: vec![],
             results: vec![self.i32()],
             exported: true,
         });
         let mut bases = Bases::new(self, entry, module);
         for call in &module.calls {
-            let arguments: Vec<_> = call.arguments.iter().map(|place| bases.address(*place)).collect();
-            let callee = [("callee", bases.build.symbol(&kernel_symbol(module, call.kernel)))];
+            let mut symbol = kernel_symbol(module, call.kernel);
+            let mut arguments: Vec<_> = call.arguments.iter().map(|place| bases.address(*place)).collect();
+            if run == Run::Threads && is_parallel(&module.kernels[call.kernel]) {
+                symbol += "_threads";
+                arguments.push(argument(entry, 3));
+            }
+            let callee = [("callee", bases.build.symbol(&symbol))];
             bases.build.op("func.call", &arguments, &[], &callee);
         }
         let zero = bases.build.integer(loops::Type { dtype: ir::DType::I32, lanes: 1 }, 0);
         bases.build.op("func.return", &[zero.ssa], &[], &[]);
     }
+}
+
+/// On one thread, or with parallel loops through the application's hook.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    Serial,
+    Threads,
 }
 
 /// The pointers that every address starts from, loaded once.
@@ -94,10 +112,9 @@ impl<'c, 'a> Bases<'c, 'a> {
     /// `entry` takes the two structs and the arena as its first arguments.
     pub fn new(functions: &Functions<'c, 'a>, entry: BlockRef<'c, 'a>, module: &Module) -> Bases<'c, 'a> {
         let build = Builder::new(functions.context, entry, functions.index());
-        let bytes = (functions.target.pointer_bits / 8) as i32;
         let members = |of: usize, count: usize| -> Vec<_> {
             let member = |k: usize| {
-                let at = build.address_bytes(argument(entry, of), k as i32 * bytes);
+                let at = build.address_bytes(argument(entry, of), functions.pointer_offset(k));
                 build.ssa("llvm.load", &[at], build.pointer(), &[])
             };
             (0..count).map(member).collect()

@@ -10,19 +10,23 @@ mod cast;
 mod entry;
 mod expr;
 mod function;
+mod inspect;
 mod kernel;
 mod lower;
 mod machine;
+mod parallel;
 mod typing;
 mod weights;
 
 use std::fmt;
 
 pub use archive::archive;
+use entry::Run;
 use loops::Nest;
 use targets::Target;
 
-/// Everything that goes into one object file.
+/// Everything that goes into one object file: `<name>_run`, and `<name>_run_threads` where a nest has a parallel loop
+/// outermost.
 #[derive(Debug, Clone)]
 pub struct Module<'a> {
     /// A C identifier; every symbol starts with it.
@@ -79,6 +83,9 @@ pub struct Object {
     /// Bytes of `.text*` and of read-only data that is not weights.
     pub code_bytes: usize,
     pub weights_bytes: usize,
+    /// Arithmetic that the machine lacks and the object takes from the C compiler's own runtime (libgcc or
+    /// compiler-rt, part of every link): soft floats, 64-bit division on 32-bit machines. Sorted; mostly empty.
+    pub helpers: Vec<String>,
 }
 
 /// Why no object came out.
@@ -92,7 +99,7 @@ pub enum CodegenError {
     Name(String),
     /// LLVM does not know the machine.
     Target { target: String, message: String },
-    /// The machine lacks an operation, and the object would need a library for it.
+    /// The object would need functions of a C library.
     Undefined { target: String, symbols: Vec<String> },
     /// A defect of this compiler.
     Internal(String),
@@ -123,12 +130,13 @@ pub fn emit(module: &Module) -> Result<Object, CodegenError> {
     let mut bytes = machine::object(&ir, module.target, &machine)?;
     let (symbol, weights) = (entry::weights_symbol(module), entry::weights(module));
     weights::patch(&mut bytes, &symbol, weights)?;
-    let undefined = weights::undefined_symbols(&bytes)?;
-    if !undefined.is_empty() {
-        return Err(CodegenError::Undefined { target: module.target.name.clone(), symbols: undefined });
+    let (helpers, foreign): (Vec<_>, Vec<_>) =
+        inspect::undefined_symbols(&bytes)?.into_iter().partition(|name| inspect::is_arithmetic_helper(name));
+    if !foreign.is_empty() {
+        return Err(CodegenError::Undefined { target: module.target.name.clone(), symbols: foreign });
     }
-    let code_bytes = weights::code_bytes(&bytes, &symbol)?;
-    Ok(Object { bytes, code_bytes, weights_bytes: weights.len() })
+    let code_bytes = inspect::code_bytes(&bytes, &symbol)?;
+    Ok(Object { bytes, code_bytes, weights_bytes: weights.len(), helpers })
 }
 
 /// The target's assembly for `module`, for a reader.
@@ -161,14 +169,21 @@ fn translated<'l>(
         for (k, nest) in module.kernels.iter().enumerate() {
             kernel(&functions, &entry::kernel_symbol(module, k), nest)?;
         }
-        functions.entry(module);
+        functions.entry(module, Run::Serial);
+        if module.kernels.iter().any(parallel::is_parallel) {
+            functions.entry(module, Run::Threads);
+        }
     }
     lower::translate(&context, mlir, llvm)
 }
 
 fn kernel(functions: &function::Functions, symbol: &str, nest: &Nest) -> Result<(), CodegenError> {
     let named = |message| CodegenError::Kernel { kernel: nest.name.clone(), message };
-    functions.kernel(symbol, nest).map_err(named)
+    match parallel::is_parallel(nest) {
+        true => functions.parallel_kernel(symbol, nest),
+        false => functions.kernel(symbol, nest),
+    }
+    .map_err(named)
 }
 
 /// Whether every call names what the module has.

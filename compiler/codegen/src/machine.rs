@@ -5,8 +5,8 @@ use inkwell::attributes::AttributeLoc;
 use inkwell::module::{Linkage, Module};
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{
-    FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine, TargetMachineOptions,
-    TargetTriple,
+    CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine,
+    TargetMachineOptions, TargetTriple,
 };
 use targets::Target;
 
@@ -24,12 +24,16 @@ pub(crate) fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
     let llvm = LlvmTarget::from_triple(&triple).map_err(|e| unknown(e.to_string()))?;
     // A hosted program may be loaded anywhere; firmware is linked where it lies.
     let hosted = target.triple.contains("linux");
+    // RISC-V's small model reaches the lowest and highest 2 GiB alone; memory mostly begins at 2 GiB.
+    let code_model =
+        if target.triple.starts_with("riscv64") { CodeModel::Medium } else { CodeModel::Default };
     let options = TargetMachineOptions::new()
         .set_cpu(&target.cpu)
         .set_features(&target.features)
         .set_abi(&target.abi)
         .set_level(OptimizationLevel::Aggressive)
-        .set_reloc_mode(if hosted { RelocMode::PIC } else { RelocMode::Static });
+        .set_reloc_mode(if hosted { RelocMode::PIC } else { RelocMode::Static })
+        .set_code_model(code_model);
     llvm.create_target_machine_from_options(&triple, options)
         .ok_or_else(|| unknown("LLVM has no machine for it".into()))
 }

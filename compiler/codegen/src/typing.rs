@@ -111,7 +111,11 @@ impl<'n> Typing<'n> {
                 self.meet(self.of_expr(then)?, self.of_expr(otherwise)?)?
             }
             Expr::Cast(DType::I64, a) if self.is_index(a) => self.of_expr(a)?,
-            Expr::Cast(dtype, a) | Expr::Bits(dtype, a) => Type { dtype: *dtype, ..self.of_expr(a)? },
+            Expr::Cast(dtype, a) => Type { dtype: *dtype, ..self.of_expr(a)? },
+            Expr::Bits(dtype, a) => {
+                let ty = self.of_expr(a)?;
+                ty.reinterpreted(*dtype).ok_or_else(|| format!("the bits of {ty} as {dtype}"))?
+            }
             Expr::Instruction { name, .. } => match targets::instructions::find(name) {
                 Some(instruction) => instruction.result,
                 None => return Err(format!("no instruction is called `{name}`")),

@@ -24,22 +24,3 @@ fn file_offset(bytes: &[u8], name: &str, len: usize) -> Option<usize> {
     let within = symbol.address() - section.address();
     (within + len as u64 <= size).then_some((start + within) as usize)
 }
-
-/// Bytes of code and of read-only data other than the weights.
-pub(crate) fn code_bytes(bytes: &[u8], weights: &str) -> Result<usize, CodegenError> {
-    let file =
-        object::File::parse(bytes).map_err(|e| CodegenError::Internal(format!("reading the object: {e}")))?;
-    let counted = |name: &str| {
-        name.starts_with(".text") || (name.starts_with(".rodata") && name != format!(".rodata.{weights}"))
-    };
-    Ok(file.sections().filter(|s| s.name().is_ok_and(counted)).map(|s| s.size() as usize).sum())
-}
-
-/// Names that the object expects from elsewhere.
-pub(crate) fn undefined_symbols(bytes: &[u8]) -> Result<Vec<String>, CodegenError> {
-    let file =
-        object::File::parse(bytes).map_err(|e| CodegenError::Internal(format!("reading the object: {e}")))?;
-    let undefined =
-        file.symbols().filter(|s| s.is_undefined()).filter_map(|s| s.name().ok().map(str::to_string));
-    Ok(undefined.filter(|name| !name.is_empty()).collect())
-}

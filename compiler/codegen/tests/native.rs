@@ -2,8 +2,11 @@
 
 mod support;
 
+use codegen::Place;
 use ir::DType::{F32, I32};
-use loops::{Expr, Stmt};
+use std::ffi::c_void;
+
+use loops::{Expr, LoopVar, Stmt};
 use support::*;
 
 #[test]
@@ -48,4 +51,141 @@ fn vector_loop_with_masked_and_pieced_tails() {
         let y: Vec<f32> = run(&nest, &target, &[bytes(&x)]);
         assert_eq!(y, x.iter().map(|x| x * x).collect::<Vec<_>>());
     }
+}
+
+/// The hook as an application without threads would write it: two calls, the later half first.
+unsafe extern "C" fn in_halves(pool: *mut c_void, body: native::Body, context: *mut c_void, count: i32) {
+    // SAFETY: the test passes a counter; `body` and `context` come from the compiled code.
+    unsafe {
+        *pool.cast::<i32>() += count;
+        body(context, count / 2, count);
+        body(context, 0, count / 2);
+    }
+}
+
+#[test]
+fn parallel_loops_run_serially_or_through_the_hook() {
+    let parallel = Stmt::For {
+        var: LoopVar(0),
+        from: Expr::int(2),
+        to: Expr::int(17),
+        step: 4,
+        parallel: true,
+        body: vec![for_(
+            1,
+            4,
+            1,
+            vec![store(1, var(0) + var(1), load(0, var(0) + var(1)) + var(0).cast(F32), 1)],
+        )],
+    };
+    let first = store(1, Expr::int(0), Expr::f32(-1.0), 1);
+    let nest = nest("p", [read("x", F32, 18), write("y", F32, 18)], vec![first, parallel]);
+    let target = host();
+    let library = native::Library::load(&codegen::emit(&module(&nest, &target)).unwrap().bytes).unwrap();
+    let x: Vec<f32> = (0..18).map(|i| i as f32).collect();
+    let mut expected = vec![0.0; 18];
+    expected[0] = -1.0;
+    (2..18).for_each(|i| expected[i] = x[i] + (2 + (i - 2) / 4 * 4) as f32);
+
+    let inputs = [x.as_ptr().cast()];
+    let (mut serial, mut halves, mut iterations) = (vec![0f32; 18], vec![0f32; 18], 0i32);
+    let threads = native::Threads { parallel_for: in_halves, pool: (&raw mut iterations).cast() };
+    // SAFETY: compiled for this machine; buffers of the nest's sizes.
+    unsafe {
+        let arena = std::ptr::null_mut();
+        assert_eq!(library.run("t", &inputs, &[serial.as_mut_ptr().cast()], arena), Ok(0));
+        assert_eq!(library.run_threads("t", &inputs, &[halves.as_mut_ptr().cast()], arena, &threads), Ok(0));
+    }
+    assert_eq!((serial, halves, iterations), (expected.clone(), expected, 4));
+}
+
+#[test]
+fn calls_reach_weights_arena_inputs_and_outputs_at_their_offsets() {
+    let target = host();
+    let add = nest(
+        "add",
+        [read("a", F32, 4), read("b", F32, 4), write("y", F32, 4)],
+        vec![store(2, Expr::int(0), vload(0, Expr::int(0), 4, 4) + vload(1, Expr::int(0), 4, 4), 4)],
+    );
+    let call = |a, b, y| codegen::Call { kernel: 0, arguments: vec![a, b, y] };
+    let weights: Vec<f32> = (0..40).map(|i| i as f32).collect();
+    let module = codegen::Module {
+        name: "net".into(),
+        target: &target,
+        kernels: vec![add],
+        calls: vec![
+            call(
+                Place::Input { index: 1, offset: 4 },
+                Place::Weights { offset: 64 },
+                Place::Arena { offset: 128 },
+            ),
+            call(
+                Place::Arena { offset: 128 },
+                Place::Weights { offset: 0 },
+                Place::Output { index: 0, offset: 8 },
+            ),
+        ],
+        inputs: 2,
+        outputs: 1,
+        weights: bytes(&weights),
+    };
+    let object = codegen::emit(&module).unwrap();
+    assert_eq!(object.weights_bytes, 160);
+    assert!(object.code_bytes > 0 && object.code_bytes < 1000);
+    assert_eq!(object.bytes, codegen::emit(&module).unwrap().bytes, "the same input gives the same bytes");
+    let library = native::Library::load(&object.bytes).unwrap();
+    assert_eq!(library.symbol("net_weights").unwrap().align_offset(codegen::ALIGN), 0);
+    let x = [100f32, 200.0, 300.0, 400.0, 500.0];
+    let mut y = [0f32; 6];
+    let mut arena = [0f32; 40];
+    // SAFETY: compiled for this machine; the buffers hold what the calls touch.
+    let code = unsafe {
+        let inputs = [std::ptr::null(), x.as_ptr().cast()];
+        library.run("net", &inputs, &[y.as_mut_ptr().cast()], arena.as_mut_ptr().cast())
+    };
+    assert_eq!(code, Ok(0));
+    assert_eq!(y, [0.0, 0.0, 216.0, 318.0, 420.0, 522.0]);
+    assert_eq!(arena[32..36], [216.0, 317.0, 418.0, 519.0]);
+}
+
+#[test]
+fn wrong_modules_are_refused_by_name() {
+    let target = host();
+    let nest = nest("n", [write("y", F32, 1)], vec![store(0, Expr::int(0), Expr::f32(1.0), 1)]);
+    let message = |change: &dyn Fn(&mut codegen::Module)| {
+        let mut module = module(&nest, &target);
+        change(&mut module);
+        codegen::emit(&module).unwrap_err().to_string()
+    };
+    assert!(message(&|m| m.name = "2x".into()).contains("`2x` is not a C identifier"));
+    assert!(message(&|m| m.calls[0].kernel = 3).contains("no kernel 3"));
+    assert!(message(&|m| m.outputs = 0).contains("no output 0"));
+    assert!(message(&|m| m.calls[0].arguments.clear()).contains("takes 1 buffers, not 0"));
+    assert!(
+        message(&|m| m.calls[0].arguments[0] = Place::Weights { offset: 0 }).contains("beyond the weights")
+    );
+    assert!(
+        message(&|m| m.kernels[0].body.push(set(7, Expr::f32(0.0)))).contains("register r7 is not declared")
+    );
+    let mut unknown = host();
+    unknown.triple = "pdp11-unknown-none".into();
+    assert!(codegen::emit(&module(&nest, &unknown)).unwrap_err().to_string().contains("target `"));
+}
+
+/// A network without layers.
+#[test]
+fn an_empty_module_runs() {
+    let target = host();
+    let module = codegen::Module {
+        name: "none".into(),
+        target: &target,
+        kernels: vec![],
+        calls: vec![],
+        inputs: 0,
+        outputs: 0,
+        weights: vec![],
+    };
+    let library = native::Library::load(&codegen::emit(&module).unwrap().bytes).unwrap();
+    // SAFETY: it touches nothing.
+    assert_eq!(unsafe { library.run("none", &[], &[], std::ptr::null_mut()) }, Ok(0));
 }

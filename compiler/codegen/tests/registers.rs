@@ -35,10 +35,15 @@ fn outer_product(lanes: usize) -> Nest {
         set(accumulator(r, v), sum)
     }));
     body.push(for_(0, DEPTH as i64, 1, inner));
-    body.extend(tiles().map(|(r, v)| {
-        store(2, Expr::int((r * width + v * lanes) as i64), reg(accumulator(r, v)), lanes)
-    }));
-    nest("outer", [read("x", F32, ROWS * DEPTH), read("w", F32, DEPTH * width), write("y", F32, ROWS * width)], body)
+    body.extend(
+        tiles()
+            .map(|(r, v)| store(2, Expr::int((r * width + v * lanes) as i64), reg(accumulator(r, v)), lanes)),
+    );
+    nest(
+        "outer",
+        [read("x", F32, ROWS * DEPTH), read("w", F32, DEPTH * width), write("y", F32, ROWS * width)],
+        body,
+    )
 }
 
 /// The instructions between the label of the loop's head and its backward branch.

@@ -30,11 +30,47 @@ fn machines() -> Vec<Machine> {
         machine("aarch64-unknown-linux-gnu", "cortex-a53", "", "", 64, 64, (128, false), (0, 0)),
         // Hard float: EF_ARM_ABI_FLOAT_HARD lies in the linked file; the object says it in .ARM.attributes.
         machine("thumbv7em-none-eabihf", "cortex-m4", "", "", 32, 32, (0, false), (0x0500_0000, 0xff00_0000)),
-        machine("thumbv8.1m.main-none-eabihf", "cortex-m55", "+mve.fp", "", 32, 32, (128, true), (0x0500_0000, 0xff00_0000)),
-        machine("armv7-unknown-linux-gnueabihf", "cortex-a7", "+neon,+vfp4", "", 32, 64, (128, false), (0x0500_0000, 0xff00_0000)),
+        machine(
+            "thumbv8.1m.main-none-eabihf",
+            "cortex-m55",
+            "+mve.fp",
+            "",
+            32,
+            32,
+            (128, true),
+            (0x0500_0000, 0xff00_0000),
+        ),
+        machine(
+            "armv7-unknown-linux-gnueabihf",
+            "cortex-a7",
+            "+neon,+vfp4",
+            "",
+            32,
+            64,
+            (128, false),
+            (0x0500_0000, 0xff00_0000),
+        ),
         // EF_RISCV_FLOAT_ABI: 2 is single, 4 double.
-        machine("riscv32-unknown-none-elf", "generic-rv32", "+m,+a,+f,+c", "ilp32f", 32, 32, (0, false), (2, 6)),
-        machine("riscv64-unknown-linux-gnu", "generic-rv64", "+m,+a,+f,+d,+c,+v", "lp64d", 64, 64, (128, true), (4, 6)),
+        machine(
+            "riscv32-unknown-none-elf",
+            "generic-rv32",
+            "+m,+a,+f,+c",
+            "ilp32f",
+            32,
+            32,
+            (0, false),
+            (2, 6),
+        ),
+        machine(
+            "riscv64-unknown-linux-gnu",
+            "generic-rv64",
+            "+m,+a,+f,+d,+c,+v",
+            "lp64d",
+            64,
+            64,
+            (128, true),
+            (4, 6),
+        ),
     ]
 }
 
@@ -48,24 +84,45 @@ fn kernels() -> Vec<Nest> {
         );
         store(2, at, sum.max(broadcast(Expr::f32(0.0), 4)), valid)
     };
-    let vectors = nest("vectors", [read("x", F32, 11), read("b", F32, 11), write("y", F32, 11)], vec![
-        for_(0, 8, 4, vec![tail(var(0), 4)]),
-        tail(Expr::int(8), 3),
-    ]);
-    let padded = Expr::select((var(0) - Expr::int(1)).within(9), load(0, var(0) - Expr::int(1)), Expr::f32(0.0));
-    let guarded = nest("guarded", [read("x", F32, 9), write("y", F32, 11)], vec![for_(0, 11, 1, vec![
-        store(1, var(0), Expr::unary(Unary::Sqrt, Expr::unary(Unary::Abs, padded)), 1),
-    ])]);
+    let vectors = nest(
+        "vectors",
+        [read("x", F32, 11), read("b", F32, 11), write("y", F32, 11)],
+        vec![for_(0, 8, 4, vec![tail(var(0), 4)]), tail(Expr::int(8), 3)],
+    );
+    let padded =
+        Expr::select((var(0) - Expr::int(1)).within(9), load(0, var(0) - Expr::int(1)), Expr::f32(0.0));
+    let guarded = nest(
+        "guarded",
+        [read("x", F32, 9), write("y", F32, 11)],
+        vec![for_(
+            0,
+            11,
+            1,
+            vec![store(1, var(0), Expr::unary(Unary::Sqrt, Expr::unary(Unary::Abs, padded)), 1)],
+        )],
+    );
     let quotient = Expr::binary(Binary::Div, load(0, var(0)), load(1, var(0)));
-    let integers = nest("integers", [read("a", I32, 5), read("b", I32, 5), write("y", I32, 5)], vec![for_(
-        0,
-        5,
-        1,
-        vec![store(2, var(0), Expr::binary(Binary::ShiftRight, quotient, load(1, var(0))), 1)],
-    )]);
+    let integers = nest(
+        "integers",
+        [read("a", I32, 5), read("b", I32, 5), write("y", I32, 5)],
+        vec![for_(
+            0,
+            5,
+            1,
+            vec![store(2, var(0), Expr::binary(Binary::ShiftRight, quotient, load(1, var(0))), 1)],
+        )],
+    );
     let casts = nest(
         "casts",
-        [read("h", F16, 8), read("b", BF16, 8), write("q", I8, 8), write("m", Bool, 8), write("n", I64, 8), write("u", U8, 8), write("h2", F16, 8)],
+        [
+            read("h", F16, 8),
+            read("b", BF16, 8),
+            write("q", I8, 8),
+            write("m", Bool, 8),
+            write("n", I64, 8),
+            write("u", U8, 8),
+            write("h2", F16, 8),
+        ],
         vec![for_(0, 8, 1, {
             let sum = load(0, var(0)).cast(F32) + load(1, var(0)).cast(F32);
             vec![
@@ -81,12 +138,19 @@ fn kernels() -> Vec<Nest> {
     let fold = Expr::Horizontal { fold: Fold::Max, value: Box::new(vload(0, Expr::int(0), 8, 8)) };
     let folds = nest("folds", [read("x", F32, 8), write("y", F32, 1)], vec![store(1, Expr::int(0), fold, 1)]);
     // A copy and a fill: loops that LLVM likes to turn into library calls.
-    let copy = nest("copy", [read("x", U8, 4096), write("y", U8, 4096), write("z", U8, 4096)], vec![for_(
-        0,
-        4096,
-        1,
-        vec![store(1, var(0), load(0, var(0)), 1), store(2, var(0), Expr::Const(ir::Scalar::from_i64(U8, 0)), 1)],
-    )]);
+    let copy = nest(
+        "copy",
+        [read("x", U8, 4096), write("y", U8, 4096), write("z", U8, 4096)],
+        vec![for_(
+            0,
+            4096,
+            1,
+            vec![
+                store(1, var(0), load(0, var(0)), 1),
+                store(2, var(0), Expr::Const(ir::Scalar::from_i64(U8, 0)), 1),
+            ],
+        )],
+    );
     vec![vectors, guarded, integers, casts, folds, copy]
 }
 
@@ -96,15 +160,42 @@ fn every_family_gets_a_self_contained_object() {
         for nest in kernels() {
             let mut module = module(&nest, &target);
             module.weights = vec![1; 100];
-            let object = codegen::emit(&module).unwrap_or_else(|e| panic!("{} on {}: {e}", nest.name, target.name));
+            let object =
+                codegen::emit(&module).unwrap_or_else(|e| panic!("{} on {}: {e}", nest.name, target.name));
+            assert!(object.helpers.is_empty(), "{} on {}: {:?}", nest.name, target.name, object.helpers);
             let file = object::File::parse(&*object.bytes).unwrap();
             let object::FileFlags::Elf { e_flags, .. } = file.flags() else { panic!("not ELF") };
-            assert_eq!(u32::from(e_flags.0) & flags.1, flags.0, "{}: {e_flags:?}", target.name);
-            let writable = file.sections().filter(|s| matches!(s.kind(), object::SectionKind::Data | object::SectionKind::UninitializedData));
+            assert_eq!(e_flags.0 & flags.1, flags.0, "{}: {e_flags:?}", target.name);
+            let writable = file.sections().filter(|s| {
+                matches!(s.kind(), object::SectionKind::Data | object::SectionKind::UninitializedData)
+            });
             assert_eq!(writable.map(|s| s.size()).sum::<u64>(), 0, "{} has writable data", target.name);
-            let global: Vec<_> = file.symbols().filter(|s| s.is_global()).map(|s| s.name().unwrap().to_string()).collect();
+            let global: Vec<_> =
+                file.symbols().filter(|s| s.is_global()).map(|s| s.name().unwrap().to_string()).collect();
             assert_eq!(global, ["t_run"]);
             assert!(file.symbols().any(|s| s.name() == Ok(&format!("t_{}", nest.name))));
+        }
+    }
+}
+
+#[test]
+fn every_preset_compiles_and_names_what_it_borrows() {
+    for target in Target::list().unwrap() {
+        for nest in kernels() {
+            let object = codegen::emit(&module(&nest, &target));
+            if target.float.bits == 0 && nest.name == "guarded" {
+                let error = object.unwrap_err().to_string();
+                assert!(error.contains("Sqrt on f32"), "{error}");
+                continue;
+            }
+            let object = object.unwrap_or_else(|e| panic!("{} on {}: {e}", nest.name, target.name));
+            // Hardware floats leave nothing to borrow; neither Armv6-M nor plain integers need more than division.
+            assert!(
+                target.float.bits == 0 || object.helpers.is_empty(),
+                "{}: {:?}",
+                target.name,
+                object.helpers
+            );
         }
     }
 }

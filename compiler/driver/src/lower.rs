@@ -57,7 +57,7 @@ impl fmt::Display for LowerError {
 impl std::error::Error for LowerError {}
 
 /// Lowers `graph` for `target`; every symbol will start with `name`.
-pub fn lower<'a>(graph: &ops::Graph, target: &'a Target, name: &str) -> Result<Lowered<'a>, LowerError> {
+pub fn lower<'a>(graph: &'a ops::Graph, target: &'a Target, name: &str) -> Result<Lowered<'a>, LowerError> {
     let mut lowering = Lowering::new(graph, target);
     lowering.claim_places();
     for id in graph.order() {

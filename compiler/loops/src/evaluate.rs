@@ -284,7 +284,7 @@ fn lanewise_int(lanes: usize, columns: &[&Column], f: impl Fn(usize) -> i64) -> 
     }
 }
 
-fn wrap(dtype: DType, value: i64) -> i64 {
+pub(crate) fn wrap(dtype: DType, value: i64) -> i64 {
     Scalar::from_i64(dtype, value).as_i64()
 }
 
@@ -300,7 +300,7 @@ fn unary(op: Unary, dtype: DType, a: &Column, lanes: usize) -> Column {
     }
 }
 
-fn unary_float(op: Unary, x: f64) -> f64 {
+pub(crate) fn unary_float(op: Unary, x: f64) -> f64 {
     match op {
         Unary::Neg => -x,
         Unary::Abs => x.abs(),
@@ -330,7 +330,7 @@ fn unary_float(op: Unary, x: f64) -> f64 {
     }
 }
 
-fn unary_int(op: Unary, dtype: DType, x: i64) -> i64 {
+pub(crate) fn unary_int(op: Unary, dtype: DType, x: i64) -> i64 {
     match op {
         Unary::Neg => wrap(dtype, x.wrapping_neg()),
         Unary::Abs if dtype.is_signed_int() => wrap(dtype, x.wrapping_abs()),
@@ -350,7 +350,7 @@ fn binary(op: Binary, dtype: DType, a: &Column, b: &Column, lanes: usize) -> Col
     }
 }
 
-fn binary_float(op: Binary, a: f64, b: f64) -> f64 {
+pub(crate) fn binary_float(op: Binary, a: f64, b: f64) -> f64 {
     match op {
         Binary::Add => a + b,
         Binary::Sub => a - b,
@@ -413,17 +413,18 @@ fn power(base: i64, exponent: i64) -> i64 {
     }
 }
 
-fn compare(op: Compare, dtype: DType, a: &Column, b: &Column, lanes: usize) -> Column {
-    fn holds<T: PartialOrd>(op: Compare, a: T, b: T) -> bool {
-        match op {
-            Compare::Eq => a == b,
-            Compare::Ne => a != b,
-            Compare::Lt => a < b,
-            Compare::Le => a <= b,
-            Compare::Gt => a > b,
-            Compare::Ge => a >= b,
-        }
+pub(crate) fn holds<T: PartialOrd>(op: Compare, a: T, b: T) -> bool {
+    match op {
+        Compare::Eq => a == b,
+        Compare::Ne => a != b,
+        Compare::Lt => a < b,
+        Compare::Le => a <= b,
+        Compare::Gt => a > b,
+        Compare::Ge => a >= b,
     }
+}
+
+fn compare(op: Compare, dtype: DType, a: &Column, b: &Column, lanes: usize) -> Column {
     lanewise_int(lanes, &[a, b], |l| {
         i64::from(match dtype {
             d if d.is_float() => holds(op, a.float(l), b.float(l)),
@@ -450,8 +451,17 @@ fn cast(to: DType, from: DType, a: &Column, lanes: usize) -> Column {
 /// Floats that do not fit a narrow integer stop at its ends, as the conversion instructions do.
 fn saturate(to: DType, from: DType, a: &Column, lane: usize) -> Option<i64> {
     let narrow = from.is_float() && to.is_int() && to.bits() < 64;
+    narrow.then(|| saturated_int(to, a.float(lane)))
+}
+
+/// `value` truncated to an integer type; what does not fit stops at its ends, NaN becomes 0.
+pub(crate) fn saturated_int(to: DType, value: f64) -> i64 {
     let limit = |fold: Fold| fold.identity(to).as_i64();
-    narrow.then(|| (a.float(lane) as i64).clamp(limit(Fold::Max), limit(Fold::Min)))
+    match to {
+        DType::U64 => value as u64 as i64,
+        DType::I64 => value as i64,
+        _ => (value as i64).clamp(limit(Fold::Max), limit(Fold::Min)),
+    }
 }
 
 fn evaluate_stage(stage: &Stage, sources: &Sources) -> Tensor {

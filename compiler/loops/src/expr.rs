@@ -38,7 +38,7 @@ pub enum Expr {
     Select { condition: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
     /// Conversion: float to integer truncates and saturates (NaN becomes 0), integers wrap, to `Bool` is `!= 0`.
     Cast(DType, Box<Expr>),
-    /// The same bits as another type of the same width. Nest only.
+    /// The same bits, little-endian, as another element type; the lanes change where its width does. Nest only.
     Bits(DType, Box<Expr>),
     /// A target instruction, by its name in the instruction table. Nest only.
     Instruction { name: String, args: Vec<Expr> },

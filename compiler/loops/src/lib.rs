@@ -10,9 +10,18 @@ pub mod affine;
 mod definition;
 mod evaluate;
 mod expr;
+mod interpret;
 mod nest;
+mod parse;
+mod print;
+mod value;
+mod verify;
 
 pub use definition::{Definition, Fold, Source, Stage};
 pub use evaluate::evaluate;
 pub use expr::{Binary, Compare, Expr, Unary};
+pub use interpret::{InterpretError, interpret, interpret_expr};
 pub use nest::{Access, Buffer, BufferId, LoopVar, Nest, Reg, Stmt, Type};
+pub use parse::{ParseError, parse};
+pub use value::Value;
+pub use verify::{Instructions, NestError, verify};

@@ -26,6 +26,33 @@ pub struct Type {
     pub lanes: usize,
 }
 
+impl Type {
+    pub fn scalar(dtype: DType) -> Type {
+        Type { dtype, lanes: 1 }
+    }
+
+    pub fn vector(dtype: DType, lanes: usize) -> Type {
+        Type { dtype, lanes }
+    }
+
+    /// The type of the same bits in elements of `dtype`, if they fill whole ones.
+    pub fn reinterpreted(self, dtype: DType) -> Option<Type> {
+        let bits = self.dtype.bits() as usize * self.lanes;
+        let whole = bits % dtype.bits() as usize == 0 && self.dtype != DType::Bool && dtype != DType::Bool;
+        whole.then(|| Type { dtype, lanes: bits / dtype.bits() as usize })
+    }
+}
+
+/// `f32`, `f32x16`.
+impl std::fmt::Display for Type {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.lanes {
+            1 => write!(f, "{}", self.dtype),
+            lanes => write!(f, "{}x{lanes}", self.dtype),
+        }
+    }
+}
+
 /// What a kernel may do with a buffer. Buffers of one nest do not overlap, unless both are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,12 +88,35 @@ pub struct Nest {
 #[serde(rename_all = "snake_case")]
 pub enum Stmt {
     /// `for var in (from..to).step_by(step)`; runs no iteration where `from >= to`. `step` is positive.
-    For { var: LoopVar, from: Expr, to: Expr, step: i64, parallel: bool, body: Vec<Stmt> },
-    If { condition: Expr, then: Vec<Stmt>, otherwise: Vec<Stmt> },
+    For {
+        var: LoopVar,
+        from: Expr,
+        to: Expr,
+        step: i64,
+        parallel: bool,
+        body: Vec<Stmt>,
+    },
+    If {
+        condition: Expr,
+        then: Vec<Stmt>,
+        otherwise: Vec<Stmt>,
+    },
     /// Declares a register; it lives to the end of the enclosing block.
-    Let { reg: Reg, ty: Type, value: Expr },
+    Let {
+        reg: Reg,
+        ty: Type,
+        value: Expr,
+    },
     /// Gives a declared register another value.
-    Set { reg: Reg, value: Expr },
+    Set {
+        reg: Reg,
+        value: Expr,
+    },
     /// Writes the first `valid` lanes of `value` to neighbouring elements from `index` on.
-    Store { buffer: BufferId, index: Expr, value: Expr, valid: usize },
+    Store {
+        buffer: BufferId,
+        index: Expr,
+        value: Expr,
+        valid: usize,
+    },
 }

@@ -1,6 +1,13 @@
 //! Static memory: where each buffer lies in the one arena.
 //!
-//! Knows plain buffers only: sizes, alignment, first and last use.
+//! Knows plain buffers only: sizes, alignment, first and last use. [`plan`] may be any heuristic, because [`check`],
+//! which shares no code with it, refuses what is wrong.
+
+mod check;
+mod plan;
+
+pub use check::{Fault, check};
+pub use plan::{Peak, Plan, peak, plan};
 
 /// A buffer that must lie somewhere in the arena.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,14 +13,20 @@ pub(crate) type Attributes<'m> = HashMap<&'m str, &'m AttributeProto>;
 
 /// `node`'s attributes, where `function` are the attributes of the call whose body the node is in. A reference to an
 /// attribute that the call leaves out is left out.
-pub(crate) fn resolve<'m>(node: &'m NodeProto, function: Option<&Attributes<'m>>) -> Result<Attributes<'m>, Problem> {
+pub(crate) fn resolve<'m>(
+    node: &'m NodeProto,
+    function: Option<&Attributes<'m>>,
+) -> Result<Attributes<'m>, Problem> {
     let mut attributes = Attributes::new();
     for attribute in &node.attribute {
         let value = match (attribute.ref_attr_name.as_str(), function) {
             ("", _) => Some(attribute),
             (name, Some(function)) => function.get(name).copied(),
             (name, None) => {
-                return Err(invalid(attribute, &format!("refers to `{name}` of a function, outside of any function")));
+                return Err(invalid(
+                    attribute,
+                    &format!("refers to `{name}` of a function, outside of any function"),
+                ));
             }
         };
         let Some(value) = value else { continue };
@@ -58,7 +64,9 @@ fn value(attribute: &AttributeProto, external: &mut External) -> Result<Attribut
     Ok(match kind(attribute)? {
         AttributeType::Float => Attribute::Float(attribute.f.unwrap_or_default()),
         AttributeType::Int => Attribute::Int(attribute.i.unwrap_or_default()),
-        AttributeType::String => Attribute::String(string(attribute, attribute.s.as_ref().unwrap_or(&Bytes::new()))?),
+        AttributeType::String => {
+            Attribute::String(string(attribute, attribute.s.as_ref().unwrap_or(&Bytes::new()))?)
+        }
         AttributeType::Tensor => match &attribute.t {
             Some(proto) => {
                 let named = |mut problem: Problem| {
@@ -75,7 +83,8 @@ fn value(attribute: &AttributeProto, external: &mut External) -> Result<Attribut
             attribute.strings.iter().map(|bytes| string(attribute, bytes)).collect::<Result<_, _>>()?,
         ),
         other => {
-            let message = format!("attribute `{}` is of kind {other:?}, which is not supported", attribute.name);
+            let message =
+                format!("attribute `{}` is of kind {other:?}, which is not supported", attribute.name);
             return Err(Problem::unsupported(code::USE, message));
         }
     })
@@ -104,7 +113,8 @@ fn kind(attribute: &AttributeProto) -> Result<AttributeType, Problem> {
         (Kind::Graphs, !attribute.graphs.is_empty()),
     ];
     let mut stored = stored.into_iter().filter(|(_, there)| *there).map(|(kind, _)| kind);
-    let declared = Kind::try_from(attribute.r#type).map_err(|_| invalid(attribute, "is of a kind that does not exist"))?;
+    let declared = Kind::try_from(attribute.r#type)
+        .map_err(|_| invalid(attribute, "is of a kind that does not exist"))?;
     if declared == Kind::Undefined {
         return Ok(stored.next().unwrap_or(Kind::Ints));
     }

@@ -85,7 +85,9 @@ impl<'m, 's> Place<'m, 's> {
 
     /// Whether this is inside a call of `function`.
     fn is_in(&self, function: &FunctionProto) -> bool {
-        self.call.as_ref().is_some_and(|call| std::ptr::eq(call.function, function) || call.from.is_in(function))
+        self.call
+            .as_ref()
+            .is_some_and(|call| std::ptr::eq(call.function, function) || call.from.is_in(function))
     }
 }
 
@@ -163,8 +165,14 @@ impl<'m> Importer<'m> {
                 scope.bind(&proto.name, binding);
             }
         }
-        for name in graph.sparse_initializer.iter().filter_map(|sparse| sparse.values.as_ref()).map(|v| v.name.as_str()) {
-            self.problems.report(Problem::unsupported(code::TYPE, "sparse initializers are not supported").at(name));
+        for name in graph
+            .sparse_initializer
+            .iter()
+            .filter_map(|sparse| sparse.values.as_ref())
+            .map(|v| v.name.as_str())
+        {
+            self.problems
+                .report(Problem::unsupported(code::TYPE, "sparse initializers are not supported").at(name));
             scope.bind(name, Binding::Poisoned);
         }
     }
@@ -183,7 +191,13 @@ impl<'m> Importer<'m> {
     }
 
     /// Imports `nodes` into `scope`. `results` are the names that are wanted of them.
-    pub fn body(&mut self, nodes: &'m [NodeProto], results: &[&'m str], scope: &mut Scope<'m, '_>, place: &Place<'m, '_>) {
+    pub fn body(
+        &mut self,
+        nodes: &'m [NodeProto],
+        results: &[&'m str],
+        scope: &mut Scope<'m, '_>,
+        place: &Place<'m, '_>,
+    ) {
         let read = read_names(nodes, results);
         let order = order(nodes);
         for node in &order.cyclic {
@@ -204,7 +218,13 @@ impl<'m> Importer<'m> {
     }
 
     /// Imports one node and binds its outputs.
-    fn node(&mut self, node: &'m NodeProto, read: &HashSet<&str>, scope: &mut Scope<'m, '_>, place: &Place<'m, '_>) {
+    fn node(
+        &mut self,
+        node: &'m NodeProto,
+        read: &HashSet<&str>,
+        scope: &mut Scope<'m, '_>,
+        place: &Place<'m, '_>,
+    ) {
         let name = node_name(node, place);
         let outputs = self.outputs(node, &name, read, scope, place).unwrap_or_else(|failure| {
             if let Failure::Problem(problem) = failure {
@@ -242,9 +262,12 @@ impl<'m> Importer<'m> {
         let of = |problem: Problem| problem.of(operator_of(node, place));
         let attributes = attribute::resolve(node, place.attributes()).map_err(of)?;
         let domain = short_domain(&node.domain);
-        if let Some(&function) = self.functions.get(&(domain, node.op_type.as_str(), node.overload.as_str())) {
+        if let Some(&function) = self.functions.get(&(domain, node.op_type.as_str(), node.overload.as_str()))
+        {
             let inputs = inputs(node, scope)?;
-            return self.call(function, &inputs, attributes, name, place).map_err(|problem| of(problem).into());
+            return self
+                .call(function, &inputs, attributes, name, place)
+                .map_err(|problem| of(problem).into());
         }
         if domain.is_empty() && node.op_type == "If" {
             return self.decided(node, &attributes, name, scope, place);
@@ -297,7 +320,8 @@ impl<'m> Importer<'m> {
     }
 
     fn allow_folding(&mut self, tensor: &Tensor) {
-        self.folding_left = self.folding_left.saturating_add(tensor.data.len().saturating_mul(FOLDING_PER_BYTE));
+        self.folding_left =
+            self.folding_left.saturating_add(tensor.data.len().saturating_mul(FOLDING_PER_BYTE));
     }
 
     /// Takes the constants among the nodes from `first` on out of what folding may produce.
@@ -361,7 +385,10 @@ impl<'m> Importer<'m> {
         };
         let Some(tensor) = self.graph.constant_value(condition) else {
             let problem = Problem::unsupported(code::CONTROL, "the condition is not known at compile time");
-            return Err(of(problem.hint("pin the input that decides it with --set, or the shapes it depends on")).into());
+            return Err(of(
+                problem.hint("pin the input that decides it with --set, or the shapes it depends on")
+            )
+            .into());
         };
         if tensor.ty.dtype != ir::DType::Bool || tensor.ty.elements() != 1 {
             let message = format!("the condition is of type {}, not one bool", tensor.ty);
@@ -372,7 +399,8 @@ impl<'m> Importer<'m> {
             return Err(of(Problem::invalid(code::GRAPH, format!("there is no {branch}"))).into());
         };
         if graph.output.len() != node.output.len() || !graph.input.is_empty() {
-            let message = format!("the {branch} has {} inputs and {} outputs", graph.input.len(), graph.output.len());
+            let message =
+                format!("the {branch} has {} inputs and {} outputs", graph.input.len(), graph.output.len());
             return Err(of(Problem::invalid(code::GRAPH, message)).into());
         }
         self.branch(graph, name, scope, place).map_err(|problem| of(problem).into())
@@ -386,12 +414,8 @@ impl<'m> Importer<'m> {
         place: &Place<'m, '_>,
     ) -> Result<Vec<Binding>, Problem> {
         let call = place.call.as_ref().map(|call| Call { attributes: call.attributes.clone(), ..*call });
-        let place = Place {
-            opsets: place.opsets.clone(),
-            call,
-            prefix: format!("{name}/"),
-            depth: deeper(place)?,
-        };
+        let place =
+            Place { opsets: place.opsets.clone(), call, prefix: format!("{name}/"), depth: deeper(place)? };
         let results: Vec<&str> = graph.output.iter().map(|info| info.name.as_str()).collect();
         let mut scope = Scope::new(Some(outer));
         self.initializers(graph, &read_names(&graph.node, &results), &mut scope);
@@ -423,7 +447,11 @@ pub(crate) fn operators() -> HashMap<(&'static str, &'static str), Vec<&'static 
 
 /// A node without a name goes by its first output.
 fn node_name(node: &NodeProto, place: &Place) -> String {
-    let name = if node.name.is_empty() { node.output.iter().find(|name| !name.is_empty()) } else { Some(&node.name) };
+    let name = if node.name.is_empty() {
+        node.output.iter().find(|name| !name.is_empty())
+    } else {
+        Some(&node.name)
+    };
     format!("{}{}", place.prefix, name.map_or(node.op_type.as_str(), String::as_str))
 }
 

@@ -27,7 +27,11 @@ impl External {
     }
 
     /// The `bytes` bytes that `entries` (a tensor's `external_data`) points at.
-    pub fn read(&mut self, entries: &[StringStringEntryProto], bytes: usize) -> Result<Arc<Vec<u8>>, Problem> {
+    pub fn read(
+        &mut self,
+        entries: &[StringStringEntryProto],
+        bytes: usize,
+    ) -> Result<Arc<Vec<u8>>, Problem> {
         let entry = |key: &str| entries.iter().find(|e| e.key == key).map(|e| e.value.as_str());
         let location = entry("location").ok_or_else(|| invalid("external data without a location"))?;
         let offset = entry("offset").map(|text| number("offset", text)).transpose()?.unwrap_or(0);
@@ -39,7 +43,10 @@ impl External {
         if let Some(data) = self.read.get(&(path.clone(), offset, bytes)) {
             return Ok(Arc::clone(data));
         }
-        let data = Arc::new(part(&path, offset, bytes).map_err(|why| invalid(format!("external data `{location}`: {why}")))?);
+        let data = Arc::new(
+            part(&path, offset, bytes)
+                .map_err(|why| invalid(format!("external data `{location}`: {why}")))?,
+        );
         self.read.insert((path, offset, bytes), Arc::clone(&data));
         Ok(data)
     }
@@ -47,7 +54,8 @@ impl External {
     /// Where `location` is; an error if that is outside the model's folder, also by way of a link.
     fn path(&self, location: &str) -> Result<PathBuf, Problem> {
         let folder = self.folder.as_ref().ok_or_else(|| {
-            invalid(format!("external data `{location}` has no folder to be in")).hint("import the model from its file")
+            invalid(format!("external data `{location}` has no folder to be in"))
+                .hint("import the model from its file")
         })?;
         let relative = Path::new(location);
         let outside = || {
@@ -58,7 +66,8 @@ impl External {
             return Err(outside());
         }
         let real = |path: &Path| {
-            path.canonicalize().map_err(|err| invalid(format!("external data `{location}` cannot be read: {err}")))
+            path.canonicalize()
+                .map_err(|err| invalid(format!("external data `{location}` cannot be read: {err}")))
         };
         let (root, path) = (real(folder)?, real(&folder.join(relative))?);
         if path.starts_with(root) { Ok(path) } else { Err(outside()) }
@@ -70,7 +79,9 @@ fn invalid(message: impl Into<String>) -> Problem {
 }
 
 fn number(key: &str, text: &str) -> Result<u64, Problem> {
-    text.parse().map_err(|_| invalid(format!("external data with the {key} `{text}`, which is not a number of bytes")))
+    text.parse().map_err(|_| {
+        invalid(format!("external data with the {key} `{text}`, which is not a number of bytes"))
+    })
 }
 
 fn part(path: &Path, offset: u64, bytes: usize) -> Result<Vec<u8>, String> {

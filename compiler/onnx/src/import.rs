@@ -38,8 +38,9 @@ const OLDEST_OPSET: i64 = 7;
 /// # Errors
 /// Everything that is wrong with the model, not only the first of it.
 pub fn import(path: &Path, options: &Options) -> Result<Imported, Vec<Problem>> {
-    let bytes = std::fs::read(path)
-        .map_err(|err| vec![Problem::invalid(code::FILE, format!("{} cannot be read: {err}", path.display()))])?;
+    let bytes = std::fs::read(path).map_err(|err| {
+        vec![Problem::invalid(code::FILE, format!("{} cannot be read: {err}", path.display()))]
+    })?;
     let folder = path.parent().unwrap_or(Path::new("."));
     import_model(&decode(bytes.into()).map_err(|problem| vec![problem])?, External::beside(folder), options)
 }
@@ -48,7 +49,11 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, Vec<Problem>> 
 ///
 /// # Errors
 /// Everything that is wrong with the model, not only the first of it.
-pub fn import_bytes(bytes: &[u8], external: Option<&Path>, options: &Options) -> Result<Imported, Vec<Problem>> {
+pub fn import_bytes(
+    bytes: &[u8],
+    external: Option<&Path>,
+    options: &Options,
+) -> Result<Imported, Vec<Problem>> {
     let model = decode(Bytes::copy_from_slice(bytes)).map_err(|problem| vec![problem])?;
     import_model(&model, external.map_or_else(External::nowhere, External::beside), options)
 }
@@ -102,8 +107,10 @@ fn versions(model: &ModelProto) -> (HashMap<&str, i64>, Vec<Problem>) {
         let message = format!("IR version {}; up to {NEWEST_IR} are supported", model.ir_version);
         problems.push(Problem::unsupported(code::VERSION, message).hint("export with an older ONNX version"));
     }
-    let sets = model.opset_import.iter().chain(model.functions.iter().flat_map(|function| &function.opset_import));
-    let standard: Vec<i64> = sets.filter(|set| short_domain(&set.domain).is_empty()).map(|set| set.version).collect();
+    let sets =
+        model.opset_import.iter().chain(model.functions.iter().flat_map(|function| &function.opset_import));
+    let standard: Vec<i64> =
+        sets.filter(|set| short_domain(&set.domain).is_empty()).map(|set| set.version).collect();
     // Files from before IR version 3 say nothing and mean opset 1.
     let unsaid = [1];
     let versions = if standard.is_empty() && model.opset_import.is_empty() { &unsaid[..] } else { &standard };
@@ -187,7 +194,9 @@ fn outputs<'m>(importer: &mut Importer<'m>, graph: &'m GraphProto, scope: &Scope
                 let message = format!("the output is declared {dtype} but computed as {}", ty.dtype);
                 Err(Problem::invalid(code::TYPE, message))
             }
-            _ if !seen.insert(&info.name) => Err(Problem::invalid(code::GRAPH, "two outputs have the same name")),
+            _ if !seen.insert(&info.name) => {
+                Err(Problem::invalid(code::GRAPH, "two outputs have the same name"))
+            }
             // The standard lets the type of an output be left out where it can be inferred.
             Err(_) if info.r#type.is_none() => Ok(None),
             other => other.map(|(_, dims)| dims),

@@ -78,7 +78,11 @@ fn port(info: &ValueInfoProto) -> SummaryPort {
         kind: value.map_or_else(|| "untyped".into(), kind),
         // Even a negative extent is shown here; importing refuses it.
         shape: shape.map(|shape| {
-            shape.dim.iter().map(|d| dim(d).map_or_else(|problem| problem.message, |dim| dim.to_string())).collect()
+            shape
+                .dim
+                .iter()
+                .map(|d| dim(d).map_or_else(|problem| problem.message, |dim| dim.to_string()))
+                .collect()
         }),
     }
 }
@@ -98,13 +102,20 @@ fn subgraphs(node: &NodeProto) -> impl Iterator<Item = &GraphProto> {
 fn histogram(model: &ModelProto, graph: &GraphProto) -> Vec<SummaryOperator> {
     let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for nodes in std::iter::once(&graph.node).chain(model.functions.iter().map(|function| &function.node)) {
-        each_node(nodes, &mut |node| *counts.entry((short_domain(&node.domain), &node.op_type)).or_default() += 1);
+        each_node(nodes, &mut |node| {
+            *counts.entry((short_domain(&node.domain), &node.op_type)).or_default() += 1
+        });
     }
     let known = operators();
     let supported = |domain: &str, op_type: &str| {
-        let opset = model.opset_import.iter().find(|set| short_domain(&set.domain) == domain).map_or(0, |set| set.version);
+        let opset = model
+            .opset_import
+            .iter()
+            .find(|set| short_domain(&set.domain) == domain)
+            .map_or(0, |set| set.version);
         let defined = model.functions.iter().any(|f| short_domain(&f.domain) == domain && f.name == op_type);
-        let read = known.get(&(domain, op_type)).is_some_and(|forms| forms.iter().any(|onnx| onnx.since <= opset));
+        let read =
+            known.get(&(domain, op_type)).is_some_and(|forms| forms.iter().any(|onnx| onnx.since <= opset));
         defined || read || (domain.is_empty() && op_type == "If")
     };
     let entry = |((domain, op_type), nodes): ((&str, &str), usize)| SummaryOperator {
@@ -117,7 +128,8 @@ fn histogram(model: &ModelProto, graph: &GraphProto) -> Vec<SummaryOperator> {
 }
 
 fn parameters(graph: &GraphProto) -> u64 {
-    let elements = |dims: &[i64]| dims.iter().fold(1u64, |n, &d| n.saturating_mul(u64::try_from(d).unwrap_or(0)));
+    let elements =
+        |dims: &[i64]| dims.iter().fold(1u64, |n, &d| n.saturating_mul(u64::try_from(d).unwrap_or(0)));
     let own = graph.initializer.iter().map(|tensor| elements(&tensor.dims));
     let inner = graph.node.iter().flat_map(subgraphs).map(parameters);
     own.chain(inner).fold(0, u64::saturating_add)

@@ -46,12 +46,19 @@ pub(crate) fn declared(info: &ValueInfoProto) -> Result<(DType, Option<Vec<Dim>>
         Some(TypeValue::Tensor(tensor)) => tensor,
         Some(other) => {
             let kind = kind(other);
-            return Err(Problem::unsupported(code::TYPE, format!("values of kind {kind} are not supported, only tensors")));
+            return Err(Problem::unsupported(
+                code::TYPE,
+                format!("values of kind {kind} are not supported, only tensors"),
+            ));
         }
         None => return Err(Problem::invalid(code::GRAPH, "the value has no type")),
     };
     let dtype = element::dtype(tensor.elem_type)?;
-    let dims = tensor.shape.as_ref().map(|shape| shape.dim.iter().map(dim).collect::<Result<Vec<_>, _>>()).transpose()?;
+    let dims = tensor
+        .shape
+        .as_ref()
+        .map(|shape| shape.dim.iter().map(dim).collect::<Result<Vec<_>, _>>())
+        .transpose()?;
     Ok((dtype, dims))
 }
 
@@ -139,8 +146,9 @@ impl<'a> Pins<'a> {
             (Some(shape), None) => shape.to_vec(),
             (None, Some(dims)) => self.named_extents(name, dims)?,
             (None, None) => {
-                return Err(Problem::unsupported(code::SYMBOLIC, "the input's shape is not declared")
-                    .hint(format!("add --shape {name}:… with its extents, as in --shape {name}:1x3x224x224")));
+                return Err(Problem::unsupported(code::SYMBOLIC, "the input's shape is not declared").hint(
+                    format!("add --shape {name}:… with its extents, as in --shape {name}:1x3x224x224"),
+                ));
             }
         };
         within_limits(&shape)?;
@@ -166,7 +174,12 @@ impl<'a> Pins<'a> {
     }
 
     /// The constant that `--set` makes of an input, if it does.
-    pub fn scalar(&self, name: &str, dtype: DType, declared: Option<&[Dim]>) -> Option<Result<Tensor, Problem>> {
+    pub fn scalar(
+        &self,
+        name: &str,
+        dtype: DType,
+        declared: Option<&[Dim]>,
+    ) -> Option<Result<Tensor, Problem>> {
         let (_, text) = self.options.scalars.iter().find(|(input, _)| input == name)?;
         Some(constant(name, text, dtype, declared))
     }
@@ -203,7 +216,8 @@ fn fitting(name: &str, shape: &[usize], dims: &[Dim]) -> Result<Vec<usize>, Prob
 /// The problem of an input with open extents, and the flags that would close them. The leading one is nearly always
 /// the batch, and on a device that is 1.
 fn unpinned(input: &str, dims: &[Dim], open: &[&Dim]) -> Problem {
-    let message = format!("the input's shape {} is not static", joined(dims));
+    let declared = dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
+    let message = format!("the input's shape [{declared}] is not static");
     let problem = Problem::unsupported(code::SYMBOLIC, message);
     if open.iter().any(|dim| **dim == Dim::Unknown) {
         let first = |axis: usize| if axis == 0 { "1".into() } else { "?".into() };

@@ -6,7 +6,8 @@ use crate::proto::{GraphProto, NodeProto};
 
 /// The names that `node` reads: its inputs, and what its subgraphs take from around them.
 pub(crate) fn reads(node: &NodeProto) -> Vec<&str> {
-    let mut names: Vec<&str> = node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<&str> =
+        node.input.iter().map(String::as_str).filter(|name| !name.is_empty()).collect();
     for attribute in &node.attribute {
         attribute.g.iter().for_each(|graph| names.extend(captures(graph)));
         attribute.graphs.iter().for_each(|graph| names.extend(captures(graph)));

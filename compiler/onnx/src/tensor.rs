@@ -15,7 +15,9 @@ use crate::proto::TensorProto;
 pub(crate) fn shape(dims: &[i64]) -> Result<Vec<usize>, Problem> {
     let extents = dims
         .iter()
-        .map(|&d| usize::try_from(d).map_err(|_| Problem::invalid(code::TENSOR, format!("extent {d} is negative"))))
+        .map(|&d| {
+            usize::try_from(d).map_err(|_| Problem::invalid(code::TENSOR, format!("extent {d} is negative")))
+        })
         .collect::<Result<Vec<usize>, Problem>>()?;
     within_limits(&extents)?;
     Ok(extents)
@@ -95,7 +97,9 @@ fn typed_data(proto: &TensorProto, ty: &TensorType) -> Result<Vec<u8>, Problem> 
         DType::I32 => spread(ty, &proto.int32_data, |v| Some(v.to_le_bytes())),
         DType::I16 => spread(ty, &proto.int32_data, |v| i16::try_from(v).ok().map(i16::to_le_bytes)),
         DType::I8 => spread(ty, &proto.int32_data, |v| i8::try_from(v).ok().map(i8::to_le_bytes)),
-        DType::Bool | DType::U8 => spread(ty, &proto.int32_data, |v| u8::try_from(v).ok().map(u8::to_le_bytes)),
+        DType::Bool | DType::U8 => {
+            spread(ty, &proto.int32_data, |v| u8::try_from(v).ok().map(u8::to_le_bytes))
+        }
         // Half floats are stored as their bits.
         DType::U16 | DType::F16 | DType::BF16 => {
             spread(ty, &proto.int32_data, |v| u16::try_from(v).ok().map(u16::to_le_bytes))
@@ -113,8 +117,9 @@ fn spread<T: Copy + std::fmt::Display, const N: usize>(
     }
     let mut data = Vec::with_capacity(ty.bytes());
     for &value in values {
-        let element = bytes(value)
-            .ok_or_else(|| Problem::invalid(code::TENSOR, format!("the element {value} is not of type {}", ty.dtype)))?;
+        let element = bytes(value).ok_or_else(|| {
+            Problem::invalid(code::TENSOR, format!("the element {value} is not of type {}", ty.dtype))
+        })?;
         data.extend_from_slice(&element);
     }
     Ok(data)
@@ -132,8 +137,9 @@ pub(crate) fn encode(name: &str, tensor: &Tensor) -> TensorProto {
 
 /// Reads one tensor and its name from a file as the ONNX test data keeps them (`input_0.pb`).
 pub fn read_tensor_pb(bytes: &[u8]) -> Result<(String, Tensor), Problem> {
-    let proto = TensorProto::decode(bytes)
-        .map_err(|err| Problem::invalid(code::PROTOBUF, format!("these bytes are not an ONNX tensor: {err}")))?;
+    let proto = TensorProto::decode(bytes).map_err(|err| {
+        Problem::invalid(code::PROTOBUF, format!("these bytes are not an ONNX tensor: {err}"))
+    })?;
     let tensor = decode(&proto, &mut External::nowhere())?;
     Ok((proto.name, tensor))
 }

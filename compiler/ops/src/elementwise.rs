@@ -31,7 +31,8 @@ impl<T: Elementwise> Op for T {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         let (least, most) = T::ARITY;
         if !(least..=most).contains(&inputs.len()) {
-            return Err(OpError::new(format!("takes {least} to {most} inputs, got {}", inputs.len())));
+            let takes = if least == most { least.to_string() } else { format!("{least} to {most}") };
+            return Err(OpError::invalid(format!("takes {takes} inputs, got {}", inputs.len())));
         }
         let dtype = self.result(&dtypes(inputs))?;
         let shapes: Vec<&[usize]> = inputs.iter().map(|ty| ty.shape.as_slice()).collect();

@@ -35,3 +35,29 @@ fn is_product(body: &Expr) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ir::{DType, TensorType};
+
+    use crate::AnyOp;
+    use crate::ops::{add::Add, conv::Conv, matmul::Matmul, max_pool::MaxPool, reduce::Reduce};
+    use crate::shape::{Layout, Pool, Window};
+
+    #[test]
+    fn products_that_are_summed_count() {
+        let f32s = |shape: &[usize]| TensorType::new(DType::F32, shape);
+        let macs = |op: AnyOp, shapes: &[&[usize]]| {
+            op.macs(&shapes.iter().map(|shape| f32s(shape)).collect::<Vec<_>>())
+        };
+        assert_eq!(macs(Matmul.into(), &[&[5, 2, 3], &[3, 4]]), 5 * 2 * 4 * 3);
+        let window = Window { pads: vec![(1, 1); 2], ..Window::plain(2) };
+        let conv = Conv { window: window.clone(), group: 2, layout: Layout::ChannelsFirst };
+        assert_eq!(macs(conv.into(), &[&[1, 4, 5, 5], &[6, 2, 3, 3], &[6]]), 6 * 5 * 5 * 2 * 3 * 3);
+        let pool = Pool { kernel: vec![3, 3], window, layout: Layout::ChannelsFirst };
+        assert_eq!(macs(MaxPool { pool }.into(), &[&[1, 4, 5, 5]]), 0);
+        assert_eq!(macs(Reduce { axes: vec![0], ..Reduce::default() }.into(), &[&[7]]), 0);
+        assert_eq!(macs(Add.into(), &[&[7], &[7]]), 0);
+        assert_eq!(macs(Matmul.into(), &[&[2, 3], &[2, 3]]), 0, "types that do not fit");
+    }
+}

@@ -9,6 +9,9 @@ mod flat;
 pub mod math;
 mod pack;
 mod range;
+mod tensorize;
+
+pub use tensorize::{Tensorized, Unfit, tensorize};
 
 use ir::DType;
 use loops::{Definition, Nest, Source, Stage};

@@ -109,10 +109,10 @@ const EXP: [f32; 5] = [0.49999994, 0.16666515, 0.04166823, 0.008369384, 0.001382
 /// (log(1+f) − f + f²/2) / f³ for √½ ≤ 1+f ≤ √2: 0.1 ULP.
 const LOG: [f32; 8] =
     [0.3333333, -0.2500082, 0.20001246, -0.16623415, 0.14201461, -0.13159412, 0.12763, -0.076379724];
-/// (sin r − r) / r³ in r² for |r| ≤ π/4: 0.07 ULP.
-const SIN: [f32; 3] = [-0.16666655, 0.008332188, -0.00019518072];
-/// (cos r − 1 + r²/2) / r⁴ in r² for |r| ≤ π/4: 0.002 ULP.
-const COS: [f32; 3] = [0.041666646, -0.001388731, 2.4432338e-5];
+/// (sin r − r) / r³ in r² for |r| ≤ 0.79: 0.07 ULP.
+const SIN: [f32; 3] = [-0.16666654, 0.008332114, -0.00019509417];
+/// (cos r − 1 + r²/2) / r⁴ in r² for |r| ≤ 0.79: 0.002 ULP.
+const COS: [f32; 3] = [0.041666646, -0.0013887304, 2.44312e-5];
 /// (asin x − x) / x³ in x² for |x| ≤ ½: 0.08 ULP.
 const ASIN: [f32; 5] = [0.16666752, 0.0749531, 0.045469023, 0.024185466, 0.042157102];
 /// (atan x − x) / x³ in x² for |x| ≤ tan π/8: 0.01 ULP.
@@ -156,6 +156,9 @@ const HALF_PI_UNFUSED: HalfPi = HalfPi {
     carried: &[1.266_598_7e-6, 9.895_302e-10, 2.557_953_8e-12],
     last: 5.390_303e-15,
 };
+
+/// Reduced angles stay below: π/4, and what rounding the quadrant of 10⁵ adds.
+const REDUCED: f32 = 0.79;
 
 /// Adding it rounds a small float to an integer, which then stands in the low bits.
 const MAGIC: f32 = 12_582_912.0; // 1.5 · 2²³
@@ -213,7 +216,7 @@ impl Math<'_> {
         rest.fold(highest, |sum, c| self.mul_add(sum, x.clone(), c))
     }
 
-    /// `x + x³ · polynomial(x²)`.
+    /// `x + x³ · polynomial(x²)`; the sign of a zero may be lost.
     fn odd(&mut self, x: &Expr, coefficients: &[f32]) -> Expr {
         let square = self.keep(x.clone() * x.clone());
         let cubic = x.clone() * square.clone();
@@ -387,11 +390,11 @@ impl Math<'_> {
 
     fn sinh(&mut self, x: &Expr) -> Expr {
         let magnitude = self.abs(x);
-        let small = self.odd(x, &SINH);
+        let small = self.odd(&magnitude, &SINH);
         let half = self.exp(&magnitude, None, -1);
         let large = half.clone() - self.float(0.25) / half;
-        let large = self.with_sign(large, x);
-        Expr::select(self.less_than(&magnitude, 1.0), small, large)
+        let value = Expr::select(self.less_than(&magnitude, 1.0), small, large);
+        self.with_sign(value, x)
     }
 
     fn cosh(&mut self, x: &Expr) -> Expr {
@@ -402,23 +405,24 @@ impl Math<'_> {
 
     fn tanh(&mut self, x: &Expr) -> Expr {
         let magnitude = self.abs(x);
-        let small = self.odd(x, &TANH);
+        let small = self.odd(&magnitude, &TANH);
         let e = self.exp(&(magnitude.clone() + magnitude.clone()), None, 0);
         let large = self.float(1.0) - self.float(2.0) / (e + self.float(1.0));
-        let large = self.with_sign(large, x);
-        Expr::select(self.less_than(&magnitude, 0.625), small, large)
+        let value = Expr::select(self.less_than(&magnitude, 0.625), small, large);
+        self.with_sign(value, x)
     }
 
     fn erf(&mut self, x: &Expr) -> Expr {
         let magnitude = self.abs(x);
         let square = self.keep(x.clone() * x.clone());
         let p = self.polynomial(&square, &ERF);
-        let small = self.mul_add(x.clone(), p, x.clone());
+        let small = self.mul_add(magnitude.clone(), p, magnitude.clone());
         let clamped = self.keep(self.float(4.0).min(magnitude.clone()));
         let exponent = self.polynomial(&clamped, &ERFC_LOG);
         let complement = self.exp(&exponent, None, 0);
-        let large = self.with_sign(self.float(1.0) - complement, x);
-        Expr::select(self.less_than(&magnitude, 1.0), small, large)
+        let large = self.float(1.0) - complement;
+        let value = Expr::select(self.less_than(&magnitude, 1.0), small, large);
+        self.with_sign(value, x)
     }
 
     // Logarithms.
@@ -473,10 +477,10 @@ impl Math<'_> {
 
     fn asinh(&mut self, x: &Expr) -> Expr {
         let magnitude = self.abs(x);
-        let small = self.odd(x, &ASINH);
+        let small = self.odd(&magnitude, &ASINH);
         let large = self.log_of_sum(&magnitude, 1.0);
-        let large = self.with_sign(large, x);
-        Expr::select(self.less_than(&magnitude, 0.5), small, large)
+        let value = Expr::select(self.less_than(&magnitude, 0.5), small, large);
+        self.with_sign(value, x)
     }
 
     fn acosh(&mut self, x: &Expr) -> Expr {
@@ -491,17 +495,18 @@ impl Math<'_> {
 
     fn atanh(&mut self, x: &Expr) -> Expr {
         let magnitude = self.abs(x);
-        let small = self.odd(x, &ATANH);
+        let small = self.odd(&magnitude, &ATANH);
         let ratio = (self.float(1.0) + magnitude.clone()) / (self.float(1.0) - magnitude.clone());
         let ratio = self.keep(ratio);
         let log = self.log(&ratio);
-        let large = self.with_sign(self.float(0.5) * log, x);
-        Expr::select(self.less_than(&magnitude, 0.5), small, large)
+        let large = self.float(0.5) * log;
+        let value = Expr::select(self.less_than(&magnitude, 0.5), small, large);
+        self.with_sign(value, x)
     }
 
     // Circular functions.
 
-    /// `(r, quadrant)` with `x = r + quadrant · π/2` and `|r| ≤ π/4`; the quadrant stands in the low bits of an `I32`.
+    /// `(r, quadrant)` with `x = r + quadrant · π/2` and `|r|` about π/4 at most; the quadrant stands in the low bits of an `I32`.
     ///
     /// Exact to the last bit of `r` or nearly so for `|x| ≤ 10⁵`. Beyond, the phase is lost little by little; `r` stays
     /// in its range.
@@ -517,16 +522,20 @@ impl Math<'_> {
         }
         let mut low = self.float(0.0);
         for &part in parts.carried {
-            let next = self.mul_add(n.clone(), self.float(part), r.clone());
-            let next = self.keep(next);
-            low = self.mul_add(n.clone(), self.float(part), r - next.clone()) + low;
+            let product = self.keep(n.clone() * self.float(part));
+            let next = self.keep(r.clone() + product.clone());
+            low = low + ((r - next.clone()) + product.clone());
+            if self.fma {
+                let negated = Expr::unary(Unary::Neg, product);
+                low = low + self.mul_add(n.clone(), self.float(part), negated);
+            }
             low = self.keep(low);
             r = self.keep(next.clone() + low.clone());
             low = self.keep(low - (r.clone() - next));
         }
         let r = r + self.mul_add(n, self.float(parts.last), low);
         // Constants first, so that a NaN passes.
-        let r = self.float(-PI / 4.0).max(self.float(PI / 4.0).min(r));
+        let r = self.float(-REDUCED).max(self.float(REDUCED).min(r));
         let quadrant = self.as_int(shifted);
         (self.keep(r), self.keep_as(DType::I32, quadrant))
     }
@@ -557,7 +566,11 @@ impl Math<'_> {
         let even = Expr::compare(Compare::Eq, quadrant.clone().and(self.int(1)), self.int(0));
         let value = self.keep(Expr::select(even, sin, cos));
         let sign = self.shift(Binary::ShiftLeft, quadrant.and(self.int(2)), 30);
-        self.as_float(Expr::binary(Binary::Xor, self.as_int(value), sign))
+        let value = self.as_float(Expr::binary(Binary::Xor, self.as_int(value), sign));
+        match quadrants {
+            0 => Expr::select(self.equals(x, 0.0), x.clone(), value),
+            _ => value,
+        }
     }
 
     fn tan(&mut self, x: &Expr) -> Expr {
@@ -566,31 +579,33 @@ impl Math<'_> {
         let even = Expr::compare(Compare::Eq, quadrant.and(self.int(1)), self.int(0));
         let even = self.keep_as(DType::Bool, even);
         let above = Expr::select(even.clone(), sin.clone(), Expr::unary(Unary::Neg, cos.clone()));
-        above / Expr::select(even, cos, sin)
+        let tan = above / Expr::select(even, cos, sin);
+        Expr::select(self.equals(x, 0.0), x.clone(), tan)
     }
 
-    /// `asin` of `√((1 − |x|) / 2)` where `|x| > ½`, of `x` elsewhere; which of them as a `Bool`.
+    /// `asin` of `√((1 − m) / 2)` where the magnitude `m > ½`, of `m` elsewhere; which of them as a `Bool`.
     fn asin_reduced(&mut self, x: &Expr) -> (Expr, Expr) {
         let magnitude = self.abs(x);
         let large = self.less(self.float(0.5), magnitude.clone());
         let large = self.keep_as(DType::Bool, large);
-        let root = Expr::unary(Unary::Sqrt, (self.float(1.0) - magnitude) * self.float(0.5));
-        let reduced = self.keep(Expr::select(large.clone(), root, x.clone()));
+        let root = Expr::unary(Unary::Sqrt, (self.float(1.0) - magnitude.clone()) * self.float(0.5));
+        let reduced = self.keep(Expr::select(large.clone(), root, magnitude));
         (self.odd(&reduced, &ASIN), large)
     }
 
     fn asin(&mut self, x: &Expr) -> Expr {
         let (asin, large) = self.asin_reduced(x);
-        let mirrored = self.keep(self.float(PI / 2.0) - (asin.clone() + asin.clone()));
-        Expr::select(large, self.with_sign(mirrored, x), asin)
+        let mirrored = self.float(PI / 2.0) - (asin.clone() + asin.clone());
+        let value = Expr::select(large, mirrored, asin);
+        self.with_sign(value, x)
     }
 
     fn acos(&mut self, x: &Expr) -> Expr {
         let (asin, large) = self.asin_reduced(x);
         let twice = self.keep(asin.clone() + asin.clone());
-        let negative = self.less_than(x, 0.0);
+        let negative = self.keep_as(DType::Bool, self.less_than(x, 0.0));
         let far = Expr::select(negative, self.float(PI) - twice.clone(), twice);
-        Expr::select(large, far, self.float(PI / 2.0) - asin)
+        Expr::select(large, far, self.float(PI / 2.0) - self.with_sign(asin, x))
     }
 
     fn atan(&mut self, x: &Expr) -> Expr {

@@ -6,7 +6,7 @@ use ops::Meaning;
 use super::buffers::{Home, Located};
 use super::value::Lowering;
 
-impl Lowering<'_> {
+impl Lowering<'_, '_> {
     /// Gives outputs and concatenated parts their places before anything is computed.
     pub(super) fn claim_places(&mut self) {
         for (k, (_, value)) in self.graph.outputs().iter().enumerate() {

@@ -10,7 +10,7 @@ use super::buffers::Home;
 use super::value::Lowering;
 use super::{KernelReport, Lowered};
 
-impl<'a> Lowering<'a> {
+impl<'t> Lowering<'_, 't> {
     /// Lets a kernel write its result over an operand that nobody needs any more, where it reads each element of that
     /// operand only right before it writes the same place.
     pub(super) fn reuse_in_place(&mut self) {
@@ -58,7 +58,7 @@ impl<'a> Lowering<'a> {
         uses
     }
 
-    pub(super) fn into_module(self, name: &str) -> Lowered<'a> {
+    pub(super) fn into_module(self, name: &str) -> Lowered<'t> {
         let uses = self.uses();
         let arena: Vec<usize> = (0..self.buffers.len())
             .filter(|&b| self.buffers[b].home == Home::Arena && uses[b].is_some())

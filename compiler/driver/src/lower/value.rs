@@ -22,9 +22,9 @@ pub struct Call {
     pub macs: u64,
 }
 
-pub struct Lowering<'a> {
-    pub graph: &'a Graph,
-    pub target: &'a Target,
+pub struct Lowering<'g, 't> {
+    pub graph: &'g Graph,
+    pub target: &'t Target,
     pub buffers: Vec<Buffer>,
     pub outputs: Vec<usize>,
     pub calls: Vec<Call>,
@@ -34,8 +34,8 @@ pub struct Lowering<'a> {
     copies: HashMap<Value, Located>,
 }
 
-impl<'a> Lowering<'a> {
-    pub fn new(graph: &'a Graph, target: &'a Target) -> Lowering<'a> {
+impl<'g, 't> Lowering<'g, 't> {
+    pub fn new(graph: &'g Graph, target: &'t Target) -> Lowering<'g, 't> {
         let mut lowering = Lowering {
             graph,
             target,

@@ -34,11 +34,21 @@ impl NodeProto {
 }
 
 pub fn int(name: &str, value: i64) -> AttributeProto {
-    AttributeProto { name: name.into(), i: Some(value), r#type: AttributeType::Int as i32, ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        i: Some(value),
+        r#type: AttributeType::Int as i32,
+        ..Default::default()
+    }
 }
 
 pub fn ints(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.into(), ints: values.into(), r#type: AttributeType::Ints as i32, ..Default::default() }
+    AttributeProto {
+        name: name.into(),
+        ints: values.into(),
+        r#type: AttributeType::Ints as i32,
+        ..Default::default()
+    }
 }
 
 pub fn string(name: &str, value: &[u8]) -> AttributeProto {

@@ -2,4 +2,5 @@ mod broken;
 mod build;
 mod forms;
 mod hostile;
+mod operators;
 mod tensors;

@@ -6,6 +6,8 @@ use super::{max::Max, min::Min};
 use crate::{Elementwise, Import, Onnx, check, onnx};
 
 /// `min(max(x, self.min), self.max)`; an infinite bound is none, a NaN stays one.
+///
+/// A bound that ONNX leaves out is none, as in the operator's function body: infinities pass on that side.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Clip {
     pub min: Float,

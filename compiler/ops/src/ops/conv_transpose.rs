@@ -88,8 +88,9 @@ impl Op for ConvTranspose {
         }
         let out = Expr::Axis(axes.channel);
         let tap = Expr::Axis(rank + kernel.len());
-        let (channel, within_group) = match self.group {
-            1 => (tap, out.clone()),
+        let (channel, within_group) = match (self.group, out_per_group) {
+            (1, _) => (tap, out.clone()),
+            (_, 1) => (out.clone() * Expr::int(in_per_group as i64) + tap, Expr::int(0)),
             _ => {
                 let width = Expr::int(out_per_group as i64);
                 let group = out.clone() / width.clone();

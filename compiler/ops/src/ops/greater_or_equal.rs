@@ -5,6 +5,8 @@ use crate::{check, onnx};
 
 elementwise! {
     /// `a ≥ b`; false where one is NaN.
-    GreaterOrEqual = "greater_or_equal", [onnx("GreaterOrEqual", 12, |node| node.direct(GreaterOrEqual))], check::number_to_bool,
+    GreaterOrEqual = "greater_or_equal",
+    [onnx("GreaterOrEqual", 12, |node| node.direct(GreaterOrEqual))],
+    check::number_to_bool,
     |_, _, [a, b]| Expr::compare(Compare::Ge, a, b)
 }

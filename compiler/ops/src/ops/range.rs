@@ -2,6 +2,7 @@ use ir::{OpError, Scalar, TensorType};
 use loops::{Definition, Expr, Stage};
 use serde::{Deserialize, Serialize};
 
+use crate::along::{accumulator, stored};
 use crate::{Meaning, Onnx, Op, check, onnx, shape};
 
 /// `start, start + delta, ...`: `length` numbers.
@@ -42,8 +43,13 @@ impl Op for Range {
 
     fn meaning(&self, _: &[TensorType]) -> Meaning {
         let dtype = self.start.dtype;
-        let step = Expr::Axis(0).cast(dtype) * Expr::Const(self.delta);
-        Meaning::Compute(Definition::single(Stage::map(dtype, [self.length], Expr::Const(self.start) + step)))
+        let acc = accumulator(dtype);
+        let wide = |scalar: Scalar| match dtype.is_float() {
+            true => Expr::constant(acc, scalar.as_f64()),
+            false => Expr::Const(scalar),
+        };
+        let value = wide(self.start) + Expr::Axis(0).cast(acc) * wide(self.delta);
+        Meaning::Compute(Definition::single(Stage::map(dtype, [self.length], stored(value, acc, dtype))))
     }
 }
 

@@ -53,8 +53,8 @@ impl Op for Reshape {
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         let [x] = shape::inputs(inputs)?;
-        let elements = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        if elements != Some(x.elements()) {
+        let elements = |shape: &[usize]| shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        if elements(&x.shape).is_none() || elements(&self.shape) != elements(&x.shape) {
             return Err(OpError::new(format!("{x} does not reshape to {:?}", self.shape)));
         }
         Ok(vec![x.with_shape(self.shape.clone())])
@@ -73,7 +73,8 @@ fn flatten(node: &mut Import) -> Result<Vec<Value>, OpError> {
     // One behind the last axis is allowed too: all elements in one column.
     let axis = if axis == extents.len() as i64 { extents.len() } else { shape::axis(axis, extents.len())? };
     let (rows, columns) = extents.split_at(axis);
-    let shape = vec![rows.iter().product(), columns.iter().product()];
+    let elements = |axes: &[usize]| axes.iter().fold(1usize, |n, &extent| n.saturating_mul(extent));
+    let shape = vec![elements(rows), elements(columns)];
     Ok(vec![node.apply(Reshape { shape }, &[x])?])
 }
 

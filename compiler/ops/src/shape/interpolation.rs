@@ -104,7 +104,9 @@ impl ResizedAxis {
                 from / 2.0 * (1.0 - adjustment) + unscaled(x + 0.5) - 0.5
             }
             Coordinates::AlignCorners if self.to == 1 => 0.0,
-            Coordinates::AlignCorners => x * (from - 1.0) / (to - 1.0),
+            Coordinates::AlignCorners => {
+                x * (from - 1.0) / (self.scale.map_or(to, |scale| scale * from) - 1.0)
+            }
             Coordinates::Asymmetric => unscaled(x),
             Coordinates::TfHalfPixelForNn => unscaled(x + 0.5),
         }

@@ -1,0 +1,97 @@
+//! Every instruction of the table, used in a loop, appears in the machine code of a target that has it; on this machine
+//! it also computes what its meaning says.
+
+mod support;
+
+use ir::DType;
+use loops::{Expr, Nest, Type};
+use support::*;
+use targets::Target;
+use targets::instructions::{INSTRUCTIONS, Instruction, Meaning};
+
+/// `y = instruction(buffers...)` for `rounds` rounds over neighbouring data; a dot product accumulates.
+fn nest_of(instruction: &Instruction, rounds: usize) -> Nest {
+    let Type { dtype, lanes } = instruction.result;
+    let accumulates = instruction.meaning != Meaning::Widen { stride: 2, offset: 0 }
+        && instruction.meaning != Meaning::Widen { stride: 2, offset: 1 };
+    let skipped = usize::from(accumulates);
+    let data: Vec<Type> = instruction.arguments[skipped..].to_vec();
+    let mut buffers: Vec<_> =
+        data.iter().enumerate().map(|(k, ty)| read(&format!("x{k}"), ty.dtype, ty.lanes * rounds)).collect();
+    let out = buffers.len() as u32;
+    buffers.push(write("y", dtype, if accumulates { lanes } else { lanes * rounds }));
+    let mut args: Vec<Expr> = data
+        .iter()
+        .enumerate()
+        .map(|(k, ty)| vload(k as u32, var(0) * Expr::int(ty.lanes as i64), ty.lanes, ty.lanes))
+        .collect();
+    if accumulates {
+        args.insert(0, reg(0));
+    }
+    let value = Expr::Instruction { name: instruction.name.into(), args };
+    let zero = broadcast(Expr::Const(ir::Scalar::from_i64(dtype, 0)), lanes);
+    let body = match accumulates {
+        true => vec![
+            let_(0, dtype, lanes, zero),
+            for_(0, rounds as i64, 1, vec![set(0, value)]),
+            store(out, Expr::int(0), reg(0), lanes),
+        ],
+        false => {
+            vec![for_(0, rounds as i64, 1, vec![store(out, var(0) * Expr::int(lanes as i64), value, lanes)])]
+        }
+    };
+    nest("n", buffers, body)
+}
+
+fn machine_with(name: &str) -> Target {
+    let all = Target::list().unwrap();
+    all.into_iter()
+        .find(|t| t.instructions.iter().any(|i| i == name))
+        .unwrap_or_else(|| panic!("nobody has {name}"))
+}
+
+#[test]
+fn each_instruction_reaches_the_machine_code() {
+    for instruction in INSTRUCTIONS {
+        let target = machine_with(instruction.name);
+        let nest = nest_of(instruction, 8);
+        let assembly = codegen::assembly(&module(&nest, &target)).unwrap();
+        let mnemonic = match instruction.name {
+            "sxtb16_ror8" => "ror #8",
+            "vpdpbusd256" => "vpdpbusd",
+            // The assembler's name of `vmladava` without exchange.
+            "vmladava" => "vmlava",
+            name => name,
+        };
+        assert!(assembly.contains(mnemonic), "{} on {}:\n{assembly}", instruction.name, target.name);
+        codegen::emit(&module(&nest, &target)).unwrap();
+    }
+}
+
+#[test]
+fn a_target_without_it_says_so() {
+    let nest = nest_of(targets::instructions::find("sdot").unwrap(), 1);
+    let error = codegen::emit(&module(&nest, &host())).unwrap_err().to_string();
+    assert!(error.contains("no instruction `sdot`"), "{error}");
+}
+
+#[test]
+fn vpdpbusd_is_a_dot_product_of_unsigned_and_signed_bytes() {
+    if !std::arch::is_x86_feature_detected!("avx512vnni") {
+        return;
+    }
+    for name in ["vpdpbusd", "vpdpbusd256"] {
+        let instruction = targets::instructions::find(name).unwrap();
+        let (rounds, lanes) = (9, instruction.result.lanes);
+        let mut target = host();
+        (target.features, target.instructions) = ("+avx512vnni,+avx512vl".into(), vec![name.into()]);
+        let a: Vec<u8> = (0..rounds * lanes * 4).map(|i| (i * 37) as u8).collect();
+        let b: Vec<i8> = (0..rounds * lanes * 4).map(|i| (i * 91) as u8 as i8).collect();
+        let y: Vec<i32> = run(&nest_of(instruction, rounds), &target, &[bytes(&a), bytes(&b)]);
+        for (lane, y) in y.into_iter().enumerate() {
+            let products = (0..rounds).flat_map(|r| (0..4).map(move |k| (r * lanes + lane) * 4 + k));
+            assert_eq!(y, products.map(|i| i32::from(a[i]) * i32::from(b[i])).sum::<i32>());
+        }
+        assert_eq!(instruction.result.dtype, DType::I32);
+    }
+}

@@ -1,0 +1,279 @@
+//! The command line: what can be said, and how it is read.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use targets::Target;
+
+use crate::diagnostic::{Diagnostic, code};
+use crate::watch::Dump;
+
+/// Compiles ONNX models ahead of time into static libraries for x86, ARM Cortex-A and Cortex-M, and RISC-V.
+///
+/// Exit codes: 0 ok, 1 a bug of onnxc, 2 usage, 3 invalid model, 4 unsupported, 5 over budget, 6 verification failed.
+#[derive(Debug, Parser)]
+#[command(name = "onnxc", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// How results and problems are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Says what a model is and whether it can be compiled; writes nothing.
+    #[command(visible_alias = "inspect")]
+    Check(Check),
+    /// Compiles a model into a static library, its header and its description.
+    Compile(Compile),
+    /// Runs a model, or a library that `compile` wrote for this machine.
+    Run(Run),
+    /// Compares a model's compiled code with the reference evaluator, or with expected outputs.
+    ///
+    /// An output passes if its largest error is within the tolerance, relative to the expected output's range (its
+    /// largest magnitude or its spread, whichever is more); integers and booleans must be equal. The last line is
+    /// PASS or FAIL.
+    Verify(Verify),
+    /// Lists the targets.
+    Targets,
+    /// Lists the ONNX operators that can be compiled.
+    Ops,
+}
+
+/// The model, and what makes it static.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// The model: an .onnx file.
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub pins: Pins,
+}
+
+#[derive(Debug, Args)]
+pub struct Pins {
+    /// Pins a named dimension of the inputs: batch=1.
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = dim)]
+    pub dims: Vec<(String, usize)>,
+    /// Pins the whole shape of an input: x:1x3x224x224 or x[1,3,224,224].
+    #[arg(long = "shape", value_name = "INPUT:AxB", value_parser = shape)]
+    pub shapes: Vec<(String, Vec<usize>)>,
+    /// Makes an input of one element a constant: sr=16000.
+    #[arg(long = "set", value_name = "INPUT=VALUE", value_parser = assignment)]
+    pub scalars: Vec<(String, String)>,
+}
+
+impl Pins {
+    pub fn options(&self) -> onnx::Options {
+        onnx::Options { dims: self.dims.clone(), shapes: self.shapes.clone(), scalars: self.scalars.clone() }
+    }
+}
+
+/// The machine to compile for.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// A preset (see `onnxc targets`) or a .toml file of your own [default: host].
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "target_triple")]
+    pub target: Option<String>,
+    /// Any machine in LLVM's words: its triple.
+    #[arg(long, value_name = "TRIPLE")]
+    pub target_triple: Option<String>,
+    /// LLVM's name of the CPU.
+    #[arg(long, value_name = "CPU", requires = "target_triple")]
+    pub target_cpu: Option<String>,
+    /// LLVM's features: +a,-b.
+    #[arg(long, value_name = "FEATURES", requires = "target_triple", allow_hyphen_values = true)]
+    pub target_features: Option<String>,
+}
+
+impl TargetArgs {
+    pub fn resolve(&self) -> Result<Target, Diagnostic> {
+        let target = match (&self.target_triple, self.target.as_deref()) {
+            (Some(triple), _) => Target::custom(
+                triple,
+                self.target_cpu.as_deref().unwrap_or_default(),
+                self.target_features.as_deref().unwrap_or_default(),
+            ),
+            (None, Some(file)) if file.ends_with(".toml") => Target::from_toml_file(file.as_ref()),
+            (None, name) => Target::preset(name.unwrap_or("host")),
+        };
+        target.map_err(|error| {
+            Diagnostic::usage(code::TARGET, error.to_string()).with_hint("`onnxc targets` lists the presets")
+        })
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct Compile {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// The directory to write. An earlier output is replaced when the new one is complete.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Prefix of the library's symbols and files [default: the model's file name as a C identifier].
+    #[arg(long, value_parser = name)]
+    pub name: Option<String>,
+    /// Fails if the arena takes more: bytes, or 64K, 2M.
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    pub max_ram: Option<usize>,
+    /// Fails if code and weights take more: bytes, or 64K, 2M.
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    pub max_flash: Option<usize>,
+    /// Prints what a stage leaves (may be repeated).
+    #[arg(long, value_enum, value_name = "STAGE")]
+    pub dump: Vec<Dump>,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Input tensors: INPUT=FILE (.npy or .pb), an .npz file, or a directory of such files (may be repeated).
+    #[arg(long, value_name = "DIR|INPUT=FILE")]
+    pub inputs: Vec<String>,
+    /// Where to write the outputs: a directory, or an .npz file. Without it they are summarised.
+    #[arg(long, value_name = "DIR")]
+    pub outputs: Option<PathBuf>,
+    /// The kind of files in the --outputs directory.
+    #[arg(long, value_enum, default_value_t = TensorFormat::Npy, value_name = "KIND")]
+    pub outputs_as: TensorFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TensorFormat {
+    /// <output>.npy
+    Npy,
+    /// output_<k>.pb, as in ONNX's test data
+    Pb,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Where the compiled code runs [default: host if the target is this machine's, else qemu].
+    #[arg(long, value_enum)]
+    pub on: Option<On>,
+    /// Given inputs and expected outputs: an .npz with in_* and out_*, a test data set, or a directory of those.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub data: Option<PathBuf>,
+    /// Of the random inputs, when there is no --data.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Largest error of a float output, relative to its range.
+    #[arg(long, default_value_t = 1e-4)]
+    pub tolerance: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum On {
+    /// In this process.
+    Host,
+    /// In the emulator that the target names.
+    Qemu,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.rsplit_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+fn dim(text: &str) -> Result<(String, usize), String> {
+    let (name, value) = assignment(text).map_err(|_| "write NAME=N".to_owned())?;
+    Ok((name, extent(&value)?))
+}
+
+fn extent(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| format!("`{text}` is not a number of elements"))
+}
+
+/// `x:1x3x224x224` or `x[1,3,224,224]`; a scalar is `x:` or `x[]`. Names may hold colons and brackets themselves.
+fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let bracketed = text.strip_suffix(']').and_then(|rest| rest.rsplit_once('[')).map(|parts| (parts, ','));
+    let Some(((name, extents), separator)) = bracketed.or(text.rsplit_once(':').map(|parts| (parts, 'x'))) else {
+        return Err("write INPUT:1x3x224x224 or INPUT[1,3,224,224]".to_owned());
+    };
+    if name.is_empty() {
+        return Err("the input's name is missing".to_owned());
+    }
+    let extents = extents.split(separator).filter(|_| !extents.is_empty()).map(extent).collect::<Result<_, _>>()?;
+    Ok((name.to_owned(), extents))
+}
+
+/// A number of bytes, with `K` or `M` for binary multiples.
+fn memory(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    let number: Option<usize> = digits.parse().ok();
+    number.and_then(|number| number.checked_mul(unit)).ok_or_else(|| "write a number of bytes, or 64K, 2M".to_owned())
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match crate::identifier::is_identifier(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("not a C identifier; `{}` would be", crate::identifier::identifier(text, "model"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn shapes_are_read_in_both_spellings() {
+        let expected = Ok(("x".to_owned(), vec![1, 3, 224, 224]));
+        assert_eq!(shape("x:1x3x224x224"), expected);
+        assert_eq!(shape("x[1,3,224,224]"), expected);
+        assert_eq!(shape("x[1, 3, 224, 224]"), expected);
+        assert_eq!(shape("in_1:0:2x3"), Ok(("in_1:0".to_owned(), vec![2, 3])));
+        assert_eq!(shape("s:"), Ok(("s".to_owned(), vec![])));
+        assert_eq!(shape("s[]"), Ok(("s".to_owned(), vec![])));
+        for wrong in ["x", "x:1x-3", "x[1,,2]", ":1x2", "x:ax2"] {
+            assert!(shape(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn memory_has_units() {
+        assert_eq!((memory("512"), memory("64K"), memory("2m")), (Ok(512), Ok(65_536), Ok(2 << 20)));
+        assert!(memory("K").is_err() && memory("").is_err() && memory("99999999999999999999M").is_err());
+    }
+
+    #[test]
+    fn pins_are_assignments() {
+        assert_eq!(dim("batch=1"), Ok(("batch".to_owned(), 1)));
+        assert_eq!(dim("a=b=2"), Ok(("a=b".to_owned(), 2)));
+        assert!(dim("batch").is_err() && dim("batch=-1").is_err() && dim("=1").is_err());
+    }
+}

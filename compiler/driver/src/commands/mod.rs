@@ -1,0 +1,23 @@
+//! One file per command: what it does, and how it says so.
+
+pub mod check;
+pub mod compile;
+pub mod operators;
+pub mod run;
+pub mod targets;
+pub mod verify;
+
+use crate::cli::{Cli, Command};
+use crate::terminal::finish;
+
+/// Runs the command and gives the exit code.
+pub fn dispatch(cli: &Cli) -> u8 {
+    match &cli.command {
+        Command::Check(arguments) => finish(check::check(arguments), cli.format),
+        Command::Compile(arguments) => finish(compile::compile(arguments), cli.format),
+        Command::Run(arguments) => finish(run::run(arguments), cli.format),
+        Command::Verify(arguments) => finish(verify::verify(arguments), cli.format),
+        Command::Targets => finish(targets::targets(), cli.format),
+        Command::Ops => finish(Ok(operators::operators()), cli.format),
+    }
+}

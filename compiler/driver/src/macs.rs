@@ -1,0 +1,57 @@
+//! How much work a model is, from the operators' meanings.
+
+use ir::{NodeKind, TensorType};
+use loops::{Binary, Expr, Fold, Stage};
+use ops::{Graph, Meaning};
+
+/// Multiply-accumulates of one inference: the terms of all sums of products (convolutions, matrix products). Padding
+/// counts as if it were read, as it is usual.
+pub fn macs(graph: &Graph) -> u64 {
+    let node = |id| match &graph.node(id).kind {
+        NodeKind::Apply(op) => {
+            let types: Vec<TensorType> = graph.operands(id).iter().map(|&value| graph.ty(value).clone()).collect();
+            match op.meaning(&types) {
+                Meaning::Compute(definition) => definition.stages.iter().map(terms).sum(),
+                _ => 0,
+            }
+        }
+        _ => 0,
+    };
+    graph.order().into_iter().map(node).sum()
+}
+
+fn terms(stage: &Stage) -> u64 {
+    let is_product = stage.fold == Some(Fold::Sum) && stage.body.any(&mut |node| match node {
+        Expr::Binary(Binary::Mul, a, b) => reads(a) && reads(b),
+        _ => false,
+    });
+    let points = || stage.domain.iter().chain(&stage.reduction).map(|&extent| extent as u64);
+    if is_product { points().product() } else { 0 }
+}
+
+fn reads(expr: &Expr) -> bool {
+    expr.any(&mut |node| matches!(node, Expr::Read { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use ir::DType;
+    use ops::ops::conv::Conv;
+    use ops::ops::relu::Relu;
+    use ops::shape::{Layout, Window};
+
+    use super::*;
+
+    #[test]
+    fn a_convolution_counts_its_terms_and_nothing_else_counts() {
+        let mut graph = Graph::new("g");
+        let x = graph.input("x", TensorType::new(DType::F32, [1, 3, 8, 8]));
+        let w = graph.input("w", TensorType::new(DType::F32, [4, 3, 3, 3]));
+        let window = Window { strides: vec![1, 1], dilations: vec![1, 1], pads_begin: vec![0, 0], pads_end: vec![0, 0], ..Window::default() };
+        let conv = Conv { window, group: 1, layout: Layout::ChannelsFirst };
+        let y = graph.apply("conv", conv.into(), &[x, w]).unwrap()[0];
+        let z = graph.apply("relu", Relu.into(), &[y]).unwrap()[0];
+        graph.output("z", z);
+        assert_eq!(macs(&graph), 4 * 6 * 6 * 3 * 3 * 3);
+    }
+}

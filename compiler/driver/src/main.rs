@@ -1,0 +1,5 @@
+//! The command `onnxc`.
+
+fn main() -> std::process::ExitCode {
+    onnxc::main()
+}

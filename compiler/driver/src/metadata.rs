@@ -1,0 +1,129 @@
+//! `<name>.json`: what a library is, for people and programs that did not compile it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::interface::Port;
+use crate::lower::KernelReport;
+
+/// Grows by one when a field changes its meaning or goes away; new fields may come at any time.
+pub const SCHEMA_VERSION: u32 = 1;
+/// The version of the calling convention that the header describes.
+pub const ABI_VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    pub schema_version: u32,
+    pub tool: Tool,
+    /// Prefix of every symbol and file.
+    pub name: String,
+    pub abi_version: u32,
+    pub model: Model,
+    pub target: TargetFacts,
+    pub flags: Flags,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    pub memory: Memory,
+    /// Symbols that the library expects from the program it is linked into.
+    pub undefined_symbols: Vec<String>,
+    /// Multiply-accumulates of one inference.
+    pub macs: u64,
+    /// In the order in which they run.
+    pub kernels: Vec<Kernel>,
+}
+
+impl Metadata {
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        // Plain data with string keys always serialises.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    pub name: String,
+    pub version: String,
+}
+
+impl Tool {
+    pub fn this() -> Tool {
+        Tool { name: "onnxc".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// Of the `.onnx` file's bytes.
+    pub sha256: String,
+}
+
+/// What decides the code, in LLVM's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetFacts {
+    pub name: String,
+    pub triple: String,
+    pub cpu: String,
+    pub features: String,
+    pub abi: String,
+}
+
+impl From<&targets::Target> for TargetFacts {
+    fn from(target: &targets::Target) -> TargetFacts {
+        TargetFacts {
+            name: target.name.clone(),
+            triple: target.triple.clone(),
+            cpu: target.cpu.clone(),
+            features: target.features.clone(),
+            abi: target.abi.clone(),
+        }
+    }
+}
+
+/// The options that changed the model on its way in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flags {
+    pub dims: BTreeMap<String, usize>,
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Values of scalar inputs, as they were written.
+    pub set: BTreeMap<String, String>,
+}
+
+/// Bytes, as `size` and `nm` count them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// RAM that the caller lends to `_run`.
+    pub arena_bytes: usize,
+    pub arena_align: usize,
+    /// Read-only data of the weights' section.
+    pub weights_bytes: usize,
+    /// Instructions and other read-only data.
+    pub code_bytes: usize,
+}
+
+/// A row of the per-node table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The ONNX nodes that the kernel computes.
+    pub nodes: Vec<String>,
+    pub kernel: String,
+    pub symbol: String,
+    pub macs: u64,
+    /// Read and written, weights included.
+    pub bytes: usize,
+    pub weights_bytes: usize,
+}
+
+impl From<&KernelReport> for Kernel {
+    fn from(report: &KernelReport) -> Kernel {
+        Kernel {
+            nodes: report.nodes.split('+').map(str::to_owned).collect(),
+            kernel: report.op.clone(),
+            symbol: report.symbol.clone(),
+            macs: report.macs,
+            bytes: report.bytes,
+            weights_bytes: report.weights_bytes,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+use std::fmt;
+
+/// Why a library was not run, or why its run does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MachineError {
+    /// The target's description says no way to run it here.
+    NoRunner { target: String },
+    /// A program is not installed.
+    NotInstalled { program: String },
+    /// The given tensors are not what the library takes.
+    Inputs(String),
+    /// The compiler or linker refused; its own words.
+    Build { command: String, output: String },
+    /// The program did not end as it should; `output` is what it or the emulator printed.
+    Stopped { how: String, output: String },
+    /// `<name>_run` returned this.
+    Status(i32),
+    /// The library broke its contract: wrote outside of its arena or to its inputs, or left outputs unwritten.
+    Contract(String),
+    /// A file of ours could not be read or written.
+    Files(String),
+}
+
+/// The Debian package that brings a program.
+fn package(program: &str) -> Option<&'static str> {
+    const PACKAGES: [(&str, &str); 11] = [
+        ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
+        ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
+        ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
+        ("arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf"),
+        ("riscv64-linux-gnu-gcc", "gcc-riscv64-linux-gnu"),
+        ("cc", "gcc"),
+        ("ld.lld", "lld-22"),
+        ("qemu-system-arm", "qemu-system-arm"),
+        ("qemu-system-riscv32", "qemu-system-misc"),
+        ("qemu-system-riscv64", "qemu-system-misc"),
+        ("qemu-", "qemu-user"),
+    ];
+    PACKAGES.into_iter().find(|(name, _)| program.starts_with(name)).map(|(_, package)| package)
+}
+
+impl fmt::Display for MachineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MachineError::NoRunner { target } => {
+                write!(f, "target `{target}` has no `[runner]`, so nothing can be run for it here")
+            }
+            MachineError::NotInstalled { program } => {
+                write!(f, "`{program}` is not installed")?;
+                match package(program) {
+                    Some(package) => write!(f, "; on Debian: apt-get install {package}"),
+                    None => Ok(()),
+                }
+            }
+            MachineError::Inputs(problem) | MachineError::Files(problem) => f.write_str(problem),
+            MachineError::Build { command, output } => write!(f, "{command}\n{}", output.trim_end()),
+            MachineError::Stopped { how, output } => write!(f, "the program {how}\n{}", output.trim_end()),
+            MachineError::Status(status) => write!(f, "the library's run function returned {status}"),
+            MachineError::Contract(problem) => write!(f, "the library {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for MachineError {}
+
+impl MachineError {
+    pub(crate) fn files(what: impl fmt::Display, error: impl fmt::Display) -> MachineError {
+        MachineError::Files(format!("{what}: {error}"))
+    }
+}

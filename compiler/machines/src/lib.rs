@@ -1,0 +1,34 @@
+//! Running a generated library on the machine that it is for: this one, a Linux program under user-mode QEMU, or a
+//! bare-metal image on a board that QEMU emulates.
+//!
+//! Knows libraries and targets, no model and no compiler. What the program does on the machine is `runtime/runner`.
+
+mod count;
+mod error;
+mod image;
+mod link;
+mod process;
+mod run;
+mod sources;
+
+use std::path::Path;
+
+use ir::TensorType;
+
+pub use error::MachineError;
+pub use link::{Linker, check_link, undefined_symbols};
+pub use run::{Run, run};
+
+/// A generated static library, as its header describes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Library<'a> {
+    /// `lib<name>.a`.
+    pub archive: &'a Path,
+    /// The C identifier that its symbols start with.
+    pub name: &'a str,
+    pub inputs: &'a [(String, TensorType)],
+    pub outputs: &'a [(String, TensorType)],
+    pub arena_bytes: usize,
+    /// A power of two.
+    pub arena_align: usize,
+}

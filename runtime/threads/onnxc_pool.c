@@ -1,0 +1,141 @@
+#include "onnxc_pool.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stddef.h>
+
+/* Rounds of an empty loop before a waiting worker sleeps: some tens of microseconds, as long as a short kernel. */
+enum { SPINS = 20000 };
+
+/* Pieces per thread: enough to even out uneven ones, few enough to cost nothing. */
+enum { PIECES = 4 };
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__ARM_ARCH)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Takes pieces of the loop until none is left. */
+static void work(struct onnxc_pool *pool)
+{
+    for (;;) {
+        int32_t first = __atomic_load_n(&pool->next, __ATOMIC_RELAXED);
+        int32_t last;
+        do {
+            if (first >= pool->count)
+                return;
+            last = pool->count - first > pool->chunk ? first + pool->chunk : pool->count;
+        } while (!__atomic_compare_exchange_n(&pool->next, &first, last, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+        pool->body(pool->context, first, last);
+    }
+}
+
+/* Waits until `round` differs from `seen`: spinning first, then asleep. */
+static uint32_t next_round(struct onnxc_pool *pool, uint32_t seen)
+{
+    uint32_t round;
+    for (int spin = 0; spin < SPINS; spin++) {
+        round = __atomic_load_n(&pool->round, __ATOMIC_ACQUIRE);
+        if (round != seen)
+            return round;
+        relax();
+    }
+    pthread_mutex_lock(&pool->lock);
+    while ((round = __atomic_load_n(&pool->round, __ATOMIC_ACQUIRE)) == seen)
+        pthread_cond_wait(&pool->wake, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    return round;
+}
+
+static void announce(struct onnxc_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    __atomic_fetch_add(&pool->round, 1, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void *worker(void *argument)
+{
+    struct onnxc_pool *pool = argument;
+    for (uint32_t round = 0;;) {
+        round = next_round(pool, round);
+        if (__atomic_load_n(&pool->stopped, __ATOMIC_RELAXED))
+            return NULL;
+        work(pool);
+        __atomic_fetch_sub(&pool->busy, 1, __ATOMIC_RELEASE);
+    }
+}
+
+static void parallel_for(void *argument, void (*body)(void *context, int32_t first, int32_t last), void *context,
+                         int32_t count)
+{
+    struct onnxc_pool *pool = argument;
+    if (pool->worker_count == 0 || count <= 1) {
+        if (count > 0)
+            body(context, 0, count);
+        return;
+    }
+    int32_t pieces = (pool->worker_count + 1) * PIECES;
+    pool->body = body;
+    pool->context = context;
+    pool->count = count;
+    pool->chunk = count / pieces + (count % pieces != 0);
+    __atomic_store_n(&pool->next, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&pool->busy, pool->worker_count, __ATOMIC_RELAXED);
+    announce(pool);
+    work(pool);
+    for (int spin = 0; __atomic_load_n(&pool->busy, __ATOMIC_ACQUIRE) > 0; spin += spin < SPINS) {
+        relax();
+        if (spin == SPINS)
+            sched_yield();
+    }
+}
+
+int onnxc_pool_start(struct onnxc_pool *pool, int32_t threads)
+{
+    if (threads < 1 || threads > ONNXC_POOL_MAX_WORKERS + 1)
+        return EINVAL;
+    pool->worker_count = 0;
+    pool->next = 0;
+    pool->busy = 0;
+    pool->round = 0;
+    pool->stopped = 0;
+    int error = pthread_mutex_init(&pool->lock, NULL);
+    if (error)
+        return error;
+    error = pthread_cond_init(&pool->wake, NULL);
+    if (error) {
+        pthread_mutex_destroy(&pool->lock);
+        return error;
+    }
+    while (pool->worker_count < threads - 1) {
+        error = pthread_create(&pool->workers[pool->worker_count], NULL, worker, pool);
+        if (error) {
+            onnxc_pool_stop(pool);
+            return error;
+        }
+        pool->worker_count++;
+    }
+    return 0;
+}
+
+void onnxc_pool_stop(struct onnxc_pool *pool)
+{
+    __atomic_store_n(&pool->stopped, 1, __ATOMIC_RELAXED);
+    announce(pool);
+    for (int32_t k = 0; k < pool->worker_count; k++)
+        pthread_join(pool->workers[k], NULL);
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->lock);
+}
+
+struct onnxc_threads onnxc_pool_threads(struct onnxc_pool *pool)
+{
+    struct onnxc_threads threads = { parallel_for, pool };
+    return threads;
+}

@@ -1,0 +1,36 @@
+//! What the instructions compute, for the interpreter of nests.
+
+use loops::{Instructions, Type, Value};
+
+use crate::instructions::{Meaning, Table, find};
+
+impl Instructions for Table {
+    fn signature(&self, name: &str) -> Option<(Vec<Type>, Type)> {
+        find(name).map(|instruction| (instruction.arguments.to_vec(), instruction.result))
+    }
+
+    fn run(&self, name: &str, args: &[Value]) -> Option<Value> {
+        let instruction = find(name)?;
+        if args.iter().map(Value::ty).ne(instruction.arguments.iter().copied()) {
+            return None;
+        }
+        let dtype = instruction.result.dtype;
+        let lanes = 0..instruction.result.lanes;
+        let dot = |a: &Value, b: &Value, terms: std::ops::Range<usize>| {
+            terms.fold(0i64, |sum, k| sum.wrapping_add(a.int(k).wrapping_mul(b.int(k))))
+        };
+        match (instruction.meaning, args) {
+            (Meaning::Dot { group }, [sum, a, b]) => {
+                let lane = |l: usize| sum.int(l).wrapping_add(dot(a, b, l * group..(l + 1) * group));
+                Some(Value::ints(dtype, lanes.map(lane)))
+            }
+            (Meaning::DotAll, [sum, a, b]) => {
+                Some(Value::ints(dtype, [sum.int(0).wrapping_add(dot(a, b, 0..a.lanes()))]))
+            }
+            (Meaning::Widen { stride, offset }, [a]) => {
+                Some(Value::ints(dtype, lanes.map(|l| a.int(stride * l + offset))))
+            }
+            _ => None,
+        }
+    }
+}
