@@ -23,6 +23,7 @@ crate::gather::ops! {
     cos::Cos,
     cosh::Cosh,
     cum_sum::CumSum,
+    dequantize_linear::DequantizeLinear,
     div::Div,
     elu::Elu,
     equal::Equal,
