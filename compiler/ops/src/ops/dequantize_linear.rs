@@ -33,7 +33,12 @@ impl Op for DequantizeLinear {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         let (x, scale) = match inputs {
             [x, scale] => (x, scale),
-            [x, scale, zero] if zero.dtype == x.dtype && zero.elements() == scale.elements() => (x, scale),
+            [x, scale, zero]
+                if zero.dtype == x.dtype
+                    && (zero.shape == scale.shape || (zero.elements(), scale.elements()) == (1, 1)) =>
+            {
+                (x, scale)
+            }
             [x, scale, zero] => {
                 return Err(OpError::new(format!("zero point {zero} does not fit {x} and scale {scale}")));
             }
