@@ -38,9 +38,9 @@ pub enum Command {
     Run(Run),
     /// Compares a model's compiled code with the reference evaluator, or with expected outputs.
     ///
-    /// An output passes if its largest error is within the tolerance, relative to the expected output's range (its
-    /// largest magnitude or its spread, whichever is more); integers and booleans must be equal. The last line is
-    /// PASS or FAIL.
+    /// A float output passes if its largest error is within --tolerance of the expected output's range (its largest
+    /// magnitude or its spread, whichever is more) or within --absolute; integers and booleans must be equal. The last
+    /// line is PASS or FAIL.
     Verify(Verify),
     /// Lists the targets.
     Targets,
@@ -78,6 +78,15 @@ impl Pins {
             scalars: self.scalars.clone(),
             constants: vec![],
         }
+    }
+
+    /// The same pins as words of a command line.
+    pub fn words(&self) -> Vec<String> {
+        let joined = |extents: &[usize]| extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        let dims = self.dims.iter().map(|(name, extent)| ["--dim".to_owned(), format!("{name}={extent}")]);
+        let shapes = self.shapes.iter().map(|(name, shape)| ["--shape".to_owned(), format!("{name}:{}", joined(shape))]);
+        let scalars = self.scalars.iter().map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]);
+        dims.chain(shapes).chain(scalars).flatten().collect()
     }
 }
 
@@ -187,6 +196,9 @@ pub struct Verify {
     /// Largest error of a float output, relative to its range.
     #[arg(long, default_value_t = 1e-4)]
     pub tolerance: f64,
+    /// An error that is small enough whatever the range.
+    #[arg(long, default_value_t = 5e-7)]
+    pub absolute: f64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

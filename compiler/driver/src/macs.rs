@@ -35,23 +35,17 @@ fn reads(expr: &Expr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use ir::DType;
-    use ops::ops::conv::Conv;
-    use ops::ops::relu::Relu;
-    use ops::shape::{Layout, Window};
-
     use super::*;
 
     #[test]
     fn a_convolution_counts_its_terms_and_nothing_else_counts() {
-        let mut graph = Graph::new("g");
-        let x = graph.input("x", TensorType::new(DType::F32, [1, 3, 8, 8]));
-        let w = graph.input("w", TensorType::new(DType::F32, [4, 3, 3, 3]));
-        let window = Window { strides: vec![1, 1], dilations: vec![1, 1], pads_begin: vec![0, 0], pads_end: vec![0, 0], ..Window::default() };
-        let conv = Conv { window, group: 1, layout: Layout::ChannelsFirst };
-        let y = graph.apply("conv", conv.into(), &[x, w]).unwrap()[0];
-        let z = graph.apply("relu", Relu.into(), &[y]).unwrap()[0];
-        graph.output("z", z);
+        let text = r#"
+graph @g(%x "x": f32[1,3,8,8], %w "w": f32[4,3,3,3]) {
+  %c "c" = conv {"window":{"strides":[1,1],"dilations":[1,1],"pads":[[0,0],[0,0]]},"group":1} %x, %w : f32[1,4,6,6]
+  %r "r" = relu %c : f32[1,4,6,6]
+  return %r "y"
+}"#;
+        let graph: Graph = ir::parse(text).unwrap();
         assert_eq!(macs(&graph), 4 * 6 * 6 * 3 * 3 * 3);
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 
@@ -16,7 +17,7 @@ pub struct Checked {
     model: String,
     ir_version: i64,
     producer: String,
-    opsets: Vec<(String, i64)>,
+    opsets: BTreeMap<String, i64>,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
     parameters: u64,
@@ -83,7 +84,7 @@ pub fn check(arguments: &cli::Check) -> Result<Checked, Diagnostics> {
         model: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
         ir_version: summary.ir_version,
         producer: summary.producer,
-        opsets: summary.opsets,
+        opsets: summary.opsets.into_iter().collect(),
         inputs: summary.inputs.into_iter().map(|port| tensor(port, known.map(|i| &i.inputs))).collect(),
         outputs: summary.outputs.into_iter().map(|port| tensor(port, known.map(|i| &i.outputs))).collect(),
         parameters: summary.parameters,

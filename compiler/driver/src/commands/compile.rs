@@ -1,9 +1,8 @@
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use serde::Serialize;
-use targets::Runner;
+use targets::{Runner, Target};
 
 use crate::cli;
 use crate::compile::Options;
@@ -19,10 +18,22 @@ pub struct Compiled {
     directory: PathBuf,
     files: Vec<PathBuf>,
     metadata: Metadata,
-    seconds: Vec<(&'static str, f64)>,
-    dumps: Vec<(Dump, String)>,
-    #[serde(skip)]
+    stages: Vec<Stage>,
+    dumps: Vec<Dumped>,
+    /// What to type now.
     next: String,
+}
+
+#[derive(Serialize)]
+struct Stage {
+    stage: &'static str,
+    seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Dumped {
+    stage: Dump,
+    text: String,
 }
 
 /// `onnxc compile`: a model becomes an output directory.
@@ -37,14 +48,14 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut watch)?;
     within(&artifact.metadata.memory, arguments)?;
     let files = output::write(&artifact, &arguments.output)?;
-    let seconds = watch.times.iter().map(|(stage, time)| (*stage, seconds(*time))).collect();
-    let next = next_command(target.runner.as_ref(), &arguments.output, &artifact.metadata);
-    let directory = arguments.output.clone();
-    Ok(Compiled { directory, files, metadata: artifact.metadata, seconds, dumps: watch.texts, next })
-}
-
-fn seconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e3).round() / 1e3
+    Ok(Compiled {
+        directory: arguments.output.clone(),
+        files,
+        next: next_command(&target, arguments, &artifact.metadata),
+        metadata: artifact.metadata,
+        stages: watch.times.iter().map(|(stage, time)| Stage { stage, seconds: time.as_secs_f64() }).collect(),
+        dumps: watch.texts.into_iter().map(|(stage, text)| Dumped { stage, text }).collect(),
+    })
 }
 
 /// Holds the library against the user's budgets.
@@ -67,23 +78,29 @@ fn within(memory: &Memory, arguments: &cli::Compile) -> Result<(), Diagnostics> 
     if over.is_empty() { Ok(()) } else { Err(Diagnostics(over)) }
 }
 
-/// What to type now: build and run the example where that is possible, else prove the numbers in the emulator.
-fn next_command(runner: Option<&Runner>, dir: &Path, metadata: &Metadata) -> String {
-    let (dir, name) = (dir.display(), &metadata.name);
-    let build = |compiler: &str, flags: &[String]| {
-        let flags: String = flags.iter().map(|flag| format!(" {flag}")).collect();
-        format!("{compiler}{flags} -O2 {dir}/example.c {dir}/lib{name}.a -o example")
-    };
-    match runner {
-        Some(Runner::Native) => format!("{} && ./example", build("cc", &[])),
-        Some(Runner::QemuUser { emulator, cpu, compiler, flags }) => {
-            format!("{} -static && {emulator} -cpu {cpu} ./example", build(compiler, flags))
+/// What to type now: build and run the example where it runs here, else prove the numbers in the emulator.
+fn next_command(target: &Target, arguments: &cli::Compile, metadata: &Metadata) -> String {
+    let (dir, name) = (&arguments.output, &metadata.name);
+    let file = |file: String| quoted(&dir.join(file).to_string_lossy());
+    let library = file(format!("lib{name}.a"));
+    match target.runner {
+        Some(Runner::Native) => format!("cc {} {library} -o example && ./example", file("example.c".to_owned())),
+        Some(_) => {
+            let pins = arguments.model.pins.words().iter().map(|word| format!(" {}", quoted(word))).collect::<String>();
+            let target = arguments.target.target.as_deref().unwrap_or_default();
+            let model = quoted(&arguments.model.model.to_string_lossy());
+            format!("onnxc verify {model}{pins} --target {}", quoted(target))
         }
-        Some(Runner::QemuSystem { compiler, flags, .. }) => {
-            let flags: String = flags.iter().map(|flag| format!(" {flag}")).collect();
-            format!("{compiler}{flags} -O2 -ffreestanding -c {dir}/example.c -o example.o   # then link lib{name}.a")
-        }
-        None => format!("link {dir}/lib{name}.a and include {dir}/{name}.h"),
+        None => format!("link {library} and include {}", file(format!("{name}.h"))),
+    }
+}
+
+/// `word` as a POSIX shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:+,@".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
     }
 }
 
@@ -91,11 +108,11 @@ impl Report for Compiled {}
 
 impl fmt::Display for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (_, text) in &self.dumps {
+        for Dumped { text, .. } in &self.dumps {
             writeln!(f, "{}", text.trim_end())?;
         }
         let Metadata { name, target, memory, macs, kernels, .. } = &self.metadata;
-        let total: f64 = self.seconds.iter().map(|(_, seconds)| seconds).sum();
+        let total: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
         writeln!(f, "{name} for {} in {total:.2} s: {} kernels, {} MACs\n", target.name, kernels.len(), grouped(*macs))?;
         let row = |what: &str, count: usize, where_: &str| vec![what.to_owned(), grouped(count as u128), where_.to_owned()];
         let rows = [

@@ -11,7 +11,7 @@ use crate::cli::{self, TensorFormat};
 use crate::compile::Options;
 use crate::data::{Given, Side};
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
-use crate::execute;
+use crate::execute::{self, Execution};
 use crate::interface::Port;
 use crate::metadata::Metadata;
 use crate::table::table;
@@ -38,12 +38,12 @@ struct Output {
 /// `onnxc run`: a model, or the library of an output directory, on given inputs.
 pub fn run(arguments: &cli::Run) -> Result<Ran, Diagnostics> {
     let given = Given::from_arguments(&arguments.inputs)?;
-    let (object, metadata) = match arguments.model.model.is_dir() {
+    let (archive, metadata) = match arguments.model.model.is_dir() {
         true => library(&arguments.model.model)?,
         false => compiled(arguments)?,
     };
     let inputs = given.bind(&metadata.inputs, Side::Inputs)?;
-    let outputs = execute::in_process(&object, &metadata, &inputs)?.outputs;
+    let outputs = run_library(&archive, &metadata, &inputs)?.outputs;
     let files = match &arguments.outputs {
         Some(place) => write(place, arguments.outputs_as, &metadata.outputs, &outputs)?,
         None => vec![],
@@ -58,33 +58,47 @@ fn compiled(arguments: &cli::Run) -> Result<(Vec<u8>, Metadata), Diagnostics> {
     let say = |stage| progress.say(stage);
     let options = Options { name: None, pins: arguments.model.pins.options() };
     let artifact = crate::compile(&arguments.model.model, &host, &options, &mut Watch::new(&[], &say))?;
-    Ok((artifact.object, artifact.metadata))
+    Ok((artifact.archive, artifact.metadata))
 }
 
-/// The object and the description in an output directory, which must be this machine's.
+/// The library and the description in an output directory.
 fn library(dir: &Path) -> Result<(Vec<u8>, Metadata), Diagnostics> {
     let metadata = output::read(dir)?;
-    let host = Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
-    let arch = |triple: &str| triple.split('-').next().unwrap_or_default().to_owned();
-    if arch(&metadata.target.triple) != arch(&host.triple) {
-        return Err(Diagnostic::usage(
-            code::CANNOT_RUN,
-            format!("`{}` was compiled for {}, which is not this machine", dir.display(), metadata.target.name),
-        )
-        .with_hint("`onnxc verify MODEL --target T --on qemu` runs code for other machines")
-        .into());
-    }
     let [archive, ..] = output::file_names(&metadata.name);
     let path = dir.join(archive);
-    let unreadable = |why: &dyn fmt::Display| {
-        Diagnostic::usage(code::CANNOT_READ, format!("cannot read `{}`: {why}", path.display()))
+    let bytes = fs::read(&path).map_err(|error| {
+        Diagnostic::usage(code::CANNOT_READ, format!("cannot read `{}`: {error}", path.display()))
+    })?;
+    Ok((bytes, metadata))
+}
+
+/// Runs the library: in this process if it is for exactly this machine, as a program of its own or in the emulator
+/// if the target that it names says how.
+fn run_library(archive: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Result<Execution, Diagnostic> {
+    let facts = &metadata.target;
+    let same = |target: &Target| {
+        (&target.triple, &target.cpu, &target.features) == (&facts.triple, &facts.cpu, &facts.features)
     };
-    let bytes = fs::read(&path).map_err(|error| unreadable(&error))?;
-    let archive = ArchiveFile::parse(bytes.as_slice()).map_err(|error| unreadable(&error))?;
-    let member = archive.members().next().ok_or_else(|| unreadable(&"it is empty"))?;
-    let member = member.map_err(|error| unreadable(&error))?;
-    let object = member.data(bytes.as_slice()).map_err(|error| unreadable(&error))?;
-    Ok((object.to_vec(), metadata))
+    if Target::host().is_ok_and(|host| same(&host)) {
+        return execute::in_process(&member(archive)?, metadata, inputs);
+    }
+    match Target::preset(&facts.name).ok().filter(same) {
+        Some(target) => execute::as_program(archive, metadata, &target, inputs),
+        None => Err(Diagnostic::usage(
+            code::CANNOT_RUN,
+            format!("the library is for {} ({}), which is not this machine", facts.name, facts.triple),
+        )),
+    }
+}
+
+/// The object in a static library.
+fn member(archive: &[u8]) -> Result<Vec<u8>, Diagnostic> {
+    let unreadable = |why: &dyn fmt::Display| {
+        Diagnostic::usage(code::CANNOT_READ, format!("the static library cannot be read: {why}"))
+    };
+    let file = ArchiveFile::parse(archive).map_err(|error| unreadable(&error))?;
+    let member = file.members().next().ok_or_else(|| unreadable(&"it is empty"))?.map_err(|error| unreadable(&error))?;
+    Ok(member.data(archive).map_err(|error| unreadable(&error))?.to_vec())
 }
 
 fn write(place: &Path, format: TensorFormat, ports: &[Port], tensors: &[Tensor]) -> Result<Vec<PathBuf>, Diagnostic> {

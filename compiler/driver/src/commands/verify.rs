@@ -44,7 +44,7 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
     let say = |stage| progress.say(stage);
     let options = Options { name: None, pins: arguments.model.pins.options() };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut Watch::new(&[], &say))?;
-    let tolerance = Tolerance(arguments.tolerance);
+    let tolerance = Tolerance { relative: arguments.tolerance, absolute: arguments.absolute };
     let mut cases = Vec::new();
     for trial in trials(arguments, &artifact)? {
         progress.say("run");
@@ -184,7 +184,8 @@ impl fmt::Display for Verified {
                 writeln!(f, "  stack touched {} bytes", grouped(bytes as u128))?;
             }
         }
-        writeln!(f, "\ntolerance: {:e} of an output's range", self.tolerance.0)?;
+        let Tolerance { relative, absolute } = self.tolerance;
+        writeln!(f, "\ntolerance: {relative:e} of an output's range, or {absolute:e}")?;
         writeln!(f, "{}", if self.pass { "PASS" } else { "FAIL" })
     }
 }
