@@ -38,7 +38,8 @@ pub fn check_classes(saturated: &Saturated, rules: &[Rule], seed: u64) -> Result
                         values.insert(class, value);
                     }
                     Some(known) => known.iter().zip(&value).try_for_each(|(known, value)| {
-                        compare(known, value, tolerance).map_err(|err| format!("{node:?} is not {:?}: {err}", nodes[0]))
+                        compare(known, value, tolerance)
+                            .map_err(|err| format!("{node:?} is not {:?}: {err}", nodes[0]))
                     })?,
                 }
             }
@@ -46,7 +47,9 @@ pub fn check_classes(saturated: &Saturated, rules: &[Rule], seed: u64) -> Result
     }
     match classes.iter().find(|class| !values.contains_key(class)) {
         None => Ok(()),
-        Some(class) => Err(format!("class {class} has no form that can be evaluated: {:?}", egraph[*class].nodes)),
+        Some(class) => {
+            Err(format!("class {class} has no form that can be evaluated: {:?}", egraph[*class].nodes))
+        }
     }
 }
 
@@ -55,8 +58,7 @@ fn evaluate(egraph: &EGraph, node: &Node, operands: &[&Vec<Tensor>], seed: u64) 
         Node::Input(k) => vec![integers(&egraph.analysis.inputs[*k], seed * 1000 + *k as u64)],
         Node::Constant(k) => vec![egraph.analysis.constants[*k].clone()],
         Node::Proj(k, _) => vec![operands[0][*k].clone()],
-        Node::Apply { op: Some(op), .. } => op.eval(&operands.iter().map(|results| &results[0]).collect::<Vec<_>>()),
-        Node::Apply { op: None, .. } => panic!("a pattern node is in the e-graph"),
+        Node::Apply(op, _) => op.eval(&operands.iter().map(|results| &results[0]).collect::<Vec<_>>()),
     }
 }
 

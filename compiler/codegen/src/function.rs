@@ -78,7 +78,7 @@ impl<'c, 'a> Functions<'c, 'a> {
 /// Pointers that alias nothing that is written.
 pub(crate) fn kernel_signature<'c>(context: &'c Context, symbol: &str, nest: &Nest) -> Signature<'c> {
     let facts = nest.buffers.iter().map(|buffer| match buffer.access {
-        Access::Read => "{llvm.noalias, llvm.readonly, llvm.nocapture}".to_string(),
+        Access::Read => "{llvm.noalias, llvm.nocapture, llvm.readonly}".to_string(),
         Access::Write | Access::Update | Access::Scratch => "{llvm.noalias, llvm.nocapture}".to_string(),
     });
     Signature {

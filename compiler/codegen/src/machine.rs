@@ -9,6 +9,7 @@ use inkwell::targets::{
     TargetMachineOptions, TargetTriple,
 };
 use targets::Target;
+use targets::instructions::{Meaning, find};
 
 use crate::CodegenError;
 
@@ -63,22 +64,36 @@ pub(crate) fn assembly(
     Ok(String::from_utf8_lossy(buffer.as_slice()).trim_end_matches('\0').to_string())
 }
 
+/// Whether the machine has an instruction that sums a whole vector: LLVM forms it, with a predicated tail, from plain
+/// loops.
+fn sums_vectors(target: &Target) -> bool {
+    let instructions = target.instructions.iter().filter_map(|name| find(name));
+    instructions.into_iter().any(|i| i.meaning == Meaning::DotAll && i.arguments[1].lanes > 2)
+}
+
 fn optimize(module: &Module, target: &Target, machine: &TargetMachine) -> Result<(), CodegenError> {
     module.set_triple(&machine.get_triple());
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     // An assembler's file name would be the only trace of where the compiler ran.
     module.set_source_file_name("");
+    if target.triple.ends_with("eabihf") {
+        // LLVM passes floats in registers but says so only if an option asks that its C interface has not.
+        module.set_inline_assembly(".eabi_attribute 28, 1 @ Tag_ABI_VFP_args\n");
+    }
     describe_functions(module, target);
     let options = PassBuilderOptions::create();
-    // Our schedules decide on vectors and unrolling.
-    options.set_loop_vectorization(false);
-    options.set_loop_slp_vectorization(false);
     options.set_loop_interleaving(false);
     options.set_loop_unrolling(false);
+    let passes = if sums_vectors(target) { "default<O3>" } else { CLEAN_UP };
     module
-        .run_passes("default<O3>", machine, options)
+        .run_passes(passes, machine, options)
         .map_err(|e| CodegenError::Internal(format!("LLVM's passes: {e}")))
 }
+
+/// Our schedules decide on vectors and unrolling; what is left is to fold, share and hoist. `default<O3>` would
+/// vectorize again whatever it is told, and takes three times as long.
+const CLEAN_UP: &str = "function(sroa,early-cse<memssa>,instcombine,simplifycfg,loop-mssa(licm),\
+    gvn,instcombine,simplifycfg,adce)";
 
 /// What holds for every function of a generated library: it never unwinds and calls no library.
 fn describe_functions(module: &Module, target: &Target) {

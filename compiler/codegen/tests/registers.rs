@@ -10,8 +10,10 @@ use support::*;
 const ROWS: usize = 12;
 const VECTORS: usize = 2;
 const DEPTH: usize = 64;
+/// Outer rounds of the reduction, as the taps of a convolution are: the accumulators pass through both loops.
+const TAPS: usize = 3;
 
-/// `y[r, :] = sum over k of x[r, k] * w[k, :]`, weights packed as `[k][vector][lane]`.
+/// `y[r, :] = sum over t, k of x[t, r, k] * w[t, k, :]`, weights packed as `[t][k][vector][lane]`.
 fn outer_product(lanes: usize) -> Nest {
     let width = VECTORS * lanes;
     let accumulator = |r: usize, v: usize| (r * VECTORS + v) as u32;
@@ -21,12 +23,16 @@ fn outer_product(lanes: usize) -> Nest {
         tiles().map(|(r, v)| let_(accumulator(r, v), F32, lanes, broadcast(Expr::f32(0.0), lanes))).collect();
     let mut inner: Vec<Stmt> = (0..VECTORS)
         .map(|v| {
-            let at = var(0) * Expr::int(width as i64) + Expr::int((v * lanes) as i64);
+            let k = var(1) * Expr::int(DEPTH as i64) + var(0);
+            let at = k * Expr::int(width as i64) + Expr::int((v * lanes) as i64);
             let_(weight(v), F32, lanes, vload(1, at, lanes, lanes))
         })
         .collect();
     inner.extend(tiles().map(|(r, v)| {
-        let x = load(0, Expr::int((r * DEPTH) as i64) + var(0));
+        let x = load(
+            0,
+            (var(1) * Expr::int(ROWS as i64) + Expr::int(r as i64)) * Expr::int(DEPTH as i64) + var(0),
+        );
         let sum = Expr::MulAdd(
             Box::new(broadcast(x, lanes)),
             Box::new(reg(weight(v))),
@@ -34,14 +40,18 @@ fn outer_product(lanes: usize) -> Nest {
         );
         set(accumulator(r, v), sum)
     }));
-    body.push(for_(0, DEPTH as i64, 1, inner));
+    body.push(for_(1, TAPS as i64, 1, vec![for_(0, DEPTH as i64, 1, inner)]));
     body.extend(
         tiles()
             .map(|(r, v)| store(2, Expr::int((r * width + v * lanes) as i64), reg(accumulator(r, v)), lanes)),
     );
     nest(
         "outer",
-        [read("x", F32, ROWS * DEPTH), read("w", F32, DEPTH * width), write("y", F32, ROWS * width)],
+        [
+            read("x", F32, TAPS * ROWS * DEPTH),
+            read("w", F32, TAPS * DEPTH * width),
+            write("y", F32, ROWS * width),
+        ],
         body,
     )
 }
@@ -77,12 +87,16 @@ fn the_outer_product_is_right() {
     let target = host();
     let lanes = target.vector.bits as usize / 32;
     let width = VECTORS * lanes;
-    let x: Vec<f32> = (0..ROWS * DEPTH).map(|i| (i % 13) as f32 - 6.0).collect();
-    let w: Vec<f32> = (0..DEPTH * width).map(|i| (i % 7) as f32 - 3.0).collect();
+    let x: Vec<f32> = (0..TAPS * ROWS * DEPTH).map(|i| (i % 13) as f32 - 6.0).collect();
+    let w: Vec<f32> = (0..TAPS * DEPTH * width).map(|i| (i % 7) as f32 - 3.0).collect();
     let y: Vec<f32> = run(&outer_product(lanes), &target, &[bytes(&x), bytes(&w)]);
     for r in 0..ROWS {
         for c in 0..width {
-            let exact: f32 = (0..DEPTH).map(|k| x[r * DEPTH + k] * w[k * width + c]).sum();
+            let exact: f32 = {
+                let products = (0..TAPS * DEPTH)
+                    .map(|k| x[(k / DEPTH * ROWS + r) * DEPTH + k % DEPTH] * w[k * width + c]);
+                products.sum()
+            };
             assert_eq!(y[r * width + c], exact);
         }
     }

@@ -72,7 +72,12 @@ pub struct Pins {
 
 impl Pins {
     pub fn options(&self) -> onnx::Options {
-        onnx::Options { dims: self.dims.clone(), shapes: self.shapes.clone(), scalars: self.scalars.clone() }
+        onnx::Options {
+            dims: self.dims.clone(),
+            shapes: self.shapes.clone(),
+            scalars: self.scalars.clone(),
+            constants: vec![],
+        }
     }
 
     /// The same pins as words of a command line.

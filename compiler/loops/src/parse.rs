@@ -393,8 +393,9 @@ impl<'a> Parser<'a> {
                 Ok(Expr::Broadcast { value: Box::new(value), lanes })
             }
             "horizontal" => {
-                let fold = self
-                    .parameter(|parser| named(Fold::NAMES, parser.word()).ok_or_else(|| "expected a fold".into()))?;
+                let fold = self.parameter(|parser| {
+                    named(Fold::NAMES, parser.word()).ok_or_else(|| "expected a fold".into())
+                })?;
                 let [value] = self.fixed_args()?;
                 Ok(Expr::Horizontal { fold, value: Box::new(value) })
             }

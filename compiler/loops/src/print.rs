@@ -106,7 +106,8 @@ impl Display for Name<'_> {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let plain =
             self.0.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && self.0.chars().all(word);
-        let reserved = ["operand", "stage", "table", "inf_", "nan_"].iter().any(|prefix| self.0.starts_with(prefix));
+        let reserved =
+            ["operand", "stage", "table", "inf_", "nan_"].iter().any(|prefix| self.0.starts_with(prefix));
         match plain && !reserved && !KEYWORDS.contains(&self.0) {
             true => f.write_str(self.0),
             false => write!(f, "{:?}", self.0),

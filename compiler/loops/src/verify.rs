@@ -218,7 +218,8 @@ impl Verifier<'_> {
             Expr::Instruction { name, args } => {
                 let args = args.iter().map(|arg| self.type_of(arg)).collect::<Result<Vec<Type>, _>>()?;
                 let signature = self.instructions.signature(name);
-                let (taken, result) = signature.ok_or_else(|| format!("no instruction is called `{name}`"))?;
+                let (taken, result) =
+                    signature.ok_or_else(|| format!("no instruction is called `{name}`"))?;
                 match args == taken {
                     true => Ok(result),
                     false => Err(format!("`{name}` of {}; it takes {}", list(&args), list(&taken))),

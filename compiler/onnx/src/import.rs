@@ -170,7 +170,7 @@ enum Input {
 
 fn input(info: &ValueInfoProto, pins: &Pins) -> Result<Input, Problem> {
     let (dtype, declared) = interface::declared(info)?;
-    if let Some(constant) = pins.scalar(&info.name, dtype, declared.as_deref()) {
+    if let Some(constant) = pins.constant(&info.name, dtype, declared.as_deref()) {
         return constant.map(Input::Constant);
     }
     let ty = pins.resolve(&info.name, dtype, declared.as_deref())?;

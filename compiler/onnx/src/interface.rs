@@ -1,6 +1,6 @@
 //! A model's inputs and outputs, and the pins that make them static.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use ir::{DType, Scalar, Tensor, TensorType};
@@ -90,12 +90,14 @@ pub(crate) struct Pins<'a> {
     options: &'a Options,
     /// Extents by name: from `--dim`, else from the first `--shape` of an input that has the name.
     named: HashMap<&'a str, usize>,
+    /// Names of leading extents, which are nearly always the batch; on a device that is 1.
+    leading: HashSet<&'a str>,
 }
 
 impl<'a> Pins<'a> {
     /// Takes in what the options say about `inputs`. Pins that meet nothing are problems, as is a contradiction.
     pub fn new(options: &'a Options, inputs: &'a [ValueInfoProto]) -> (Pins<'a>, Vec<Problem>) {
-        let mut pins = Pins { options, named: HashMap::new() };
+        let mut pins = Pins { options, named: HashMap::new(), leading: HashSet::new() };
         let mut problems = Vec::new();
         for (name, extent) in &options.dims {
             if pins.named.insert(name, *extent).is_some_and(|other| other != *extent) {
@@ -107,6 +109,9 @@ impl<'a> Pins<'a> {
             for (axis, dim) in info_dims(info).iter().enumerate() {
                 if let Some(DimensionValue::Param(name)) = &dim.value {
                     met.push(name);
+                    if axis == 0 {
+                        pins.leading.insert(name);
+                    }
                     if let Some(&extent) = pins.shape(&info.name).and_then(|shape| shape.get(axis)) {
                         pins.named.entry(name).or_insert(extent);
                     }
@@ -124,7 +129,9 @@ impl<'a> Pins<'a> {
         }
         let names: Vec<&str> = inputs.iter().map(|info| info.name.as_str()).collect();
         let flags = options.shapes.iter().map(|(name, _)| ("--shape", name));
-        for (flag, name) in flags.chain(options.scalars.iter().map(|(name, _)| ("--set", name))) {
+        let scalars = options.scalars.iter().map(|(name, _)| ("--set", name));
+        let constants = options.constants.iter().map(|(name, _)| ("--set", name));
+        for (flag, name) in flags.chain(scalars).chain(constants) {
             if !names.contains(&name.as_str()) {
                 problems.push(
                     Problem::usage(format!("{flag} {name}: the model has no input of this name"))
@@ -161,27 +168,68 @@ impl<'a> Pins<'a> {
             Dim::Named(name) => self.named.get(name.as_str()).copied(),
             Dim::Unknown => None,
         };
-        let open: Vec<&Dim> = dims.iter().filter(|dim| extent(dim).is_none()).collect();
-        match open.is_empty() {
+        match dims.iter().all(|dim| extent(dim).is_some()) {
             true => Ok(dims.iter().filter_map(extent).collect()),
-            false => Err(unpinned(input, dims, &open)),
+            false => Err(self.unpinned(input, dims)),
         }
     }
 
-    /// Whether `--set` makes a constant of the input `name`.
-    pub fn sets(&self, name: &str) -> bool {
-        self.options.scalars.iter().any(|(input, _)| input == name)
+    /// The problem of an input with open extents, and the flags that would close them.
+    fn unpinned(&self, input: &str, dims: &[Dim]) -> Problem {
+        let declared = dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
+        let flags = match dims.contains(&Dim::Unknown) {
+            true => format!("--shape {input}:{}", self.suggested_shape(dims).join("x")),
+            false => self.suggested_dims(dims).join(" "),
+        };
+        let numbers = if flags.contains('?') { ", with a number for each ?" } else { "" };
+        Problem::unsupported(code::SYMBOLIC, format!("the input's shape [{declared}] is not static"))
+            .hint(format!("add {flags}{numbers}"))
     }
 
-    /// The constant that `--set` makes of an input, if it does.
-    pub fn scalar(
+    fn suggested_shape(&self, dims: &[Dim]) -> Vec<String> {
+        let extent = |(axis, dim): (usize, &Dim)| match dim {
+            Dim::Known(extent) => extent.to_string(),
+            Dim::Named(name) if self.named.contains_key(name.as_str()) => {
+                self.named[name.as_str()].to_string()
+            }
+            Dim::Named(_) | Dim::Unknown if axis == 0 => "1".into(),
+            Dim::Named(_) | Dim::Unknown => "?".into(),
+        };
+        dims.iter().enumerate().map(extent).collect()
+    }
+
+    fn suggested_dims(&self, dims: &[Dim]) -> Vec<String> {
+        let mut flags: Vec<String> = Vec::new();
+        for dim in dims {
+            if let Dim::Named(name) = dim
+                && !self.named.contains_key(name.as_str())
+            {
+                let extent = if self.leading.contains(name.as_str()) { "1" } else { "?" };
+                flags.push(format!("--dim {name}={extent}"));
+            }
+        }
+        flags.dedup();
+        flags
+    }
+
+    /// Whether the user makes a constant of the input `name`.
+    pub fn sets(&self, name: &str) -> bool {
+        let given = self.options.constants.iter().map(|(input, _)| input);
+        self.options.scalars.iter().map(|(input, _)| input).chain(given).any(|input| input == name)
+    }
+
+    /// The constant that the user makes of an input, if he does.
+    pub fn constant(
         &self,
         name: &str,
         dtype: DType,
         declared: Option<&[Dim]>,
     ) -> Option<Result<Tensor, Problem>> {
+        if let Some((_, tensor)) = self.options.constants.iter().find(|(input, _)| input == name) {
+            return Some(given(name, tensor, dtype, declared));
+        }
         let (_, text) = self.options.scalars.iter().find(|(input, _)| input == name)?;
-        Some(constant(name, text, dtype, declared))
+        Some(parsed(name, text, dtype, declared))
     }
 }
 
@@ -213,36 +261,22 @@ fn fitting(name: &str, shape: &[usize], dims: &[Dim]) -> Result<Vec<usize>, Prob
     Err(Problem::usage(message).hint("only the extents that the model leaves open can be chosen"))
 }
 
-/// The problem of an input with open extents, and the flags that would close them. The leading one is nearly always
-/// the batch, and on a device that is 1.
-fn unpinned(input: &str, dims: &[Dim], open: &[&Dim]) -> Problem {
-    let declared = dims.iter().map(Dim::to_string).collect::<Vec<_>>().join(", ");
-    let message = format!("the input's shape [{declared}] is not static");
-    let problem = Problem::unsupported(code::SYMBOLIC, message);
-    if open.iter().any(|dim| **dim == Dim::Unknown) {
-        let first = |axis: usize| if axis == 0 { "1".into() } else { "?".into() };
-        let shape = dims.iter().enumerate().map(|(axis, dim)| match dim {
-            Dim::Known(extent) => extent.to_string(),
-            Dim::Named(_) | Dim::Unknown => first(axis),
-        });
-        let shape = shape.collect::<Vec<String>>().join("x");
-        let rest = if shape.contains('?') { ", with a number for each ?" } else { "" };
-        return problem.hint(format!("add --shape {input}:{shape}{rest}"));
+/// `tensor`, if the input may have this value.
+fn given(name: &str, tensor: &Tensor, dtype: DType, declared: Option<&[Dim]>) -> Result<Tensor, Problem> {
+    if tensor.ty.dtype != dtype {
+        return Err(Problem::usage(format!(
+            "--set {name}: the input is of type {dtype}, not {}",
+            tensor.ty.dtype
+        )));
     }
-    let mut flags: Vec<String> = Vec::new();
-    for (axis, dim) in dims.iter().enumerate().filter(|(_, dim)| open.contains(dim)) {
-        let value = if axis == 0 { "1" } else { "?" };
-        if !flags.iter().any(|flag| flag.starts_with(&format!("--dim {dim}="))) {
-            flags.push(format!("--dim {dim}={value}"));
-        }
+    if let Some(dims) = declared {
+        fitting(name, &tensor.ty.shape, dims)?;
     }
-    let flags = flags.join(" ");
-    let rest = if flags.contains('?') { ", with a number for each ?" } else { "" };
-    problem.hint(format!("add {flags}{rest}"))
+    Ok(tensor.clone())
 }
 
 /// `text` as a tensor of one element.
-fn constant(name: &str, text: &str, dtype: DType, declared: Option<&[Dim]>) -> Result<Tensor, Problem> {
+fn parsed(name: &str, text: &str, dtype: DType, declared: Option<&[Dim]>) -> Result<Tensor, Problem> {
     let dims = declared.unwrap_or(&[]);
     if dims.iter().any(|dim| matches!(dim, Dim::Known(extent) if *extent != 1)) {
         let message = format!("--set {name}: the input is a tensor of {}, not one number", joined(dims));

@@ -8,6 +8,11 @@
 //! Files are taken for hostile: nothing is allocated on the word of a size that was not held against the data, and
 //! no file makes this room panic.
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a problem is built once and reported; boxing it would buy nothing"
+)]
+
 mod attribute;
 mod body;
 mod element;
@@ -35,6 +40,8 @@ pub struct Options {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// `--set sr=16000`: inputs of one element that become constants.
     pub scalars: Vec<(String, String)>,
+    /// Inputs of any size that become constants.
+    pub constants: Vec<(String, ir::Tensor)>,
 }
 
 #[cfg(test)]

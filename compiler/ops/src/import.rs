@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use ir::{DType, NodeKind, OpError, Scalar, Tensor, TensorType, Value};
 
 use crate::ops::{cast::Cast, reshape::Reshape};
-use crate::{AnyOp, Graph};
+use crate::{AnyOp, Graph, Meaning};
 
 /// An ONNX operator that an operator file reads.
 #[derive(Debug, Clone, Copy)]
@@ -83,8 +83,22 @@ pub struct Import<'a> {
 /// More elements than any target holds; larger tensors are refused before anything is allocated.
 const MOST_ELEMENTS: usize = 1 << 31;
 
-/// Results of more bytes stay computations even where all operands are known.
+/// Tensors of more bytes are not computed at import; what would need them stays a computation.
 const MOST_FOLDED_BYTES: usize = 1 << 30;
+
+/// Computations of more steps (points of a domain, each with its whole reduction) are not done at import.
+const MOST_FOLDED_STEPS: usize = 1 << 32;
+
+/// Whether evaluating `op` at import takes bounded time and memory, however hostile the model.
+fn folds(op: &AnyOp, operands: &[TensorType], results: &[TensorType]) -> bool {
+    let small = |ty: &TensorType| elements_within_limits(&ty.shape) && ty.bytes() <= MOST_FOLDED_BYTES;
+    let Meaning::Compute(definition) = op.meaning(operands) else { return results.iter().all(small) };
+    let steps = definition.stages.iter().map(|stage| {
+        let extents = stage.domain.iter().chain(&stage.reduction);
+        extents.fold(1usize, |steps, &extent| steps.saturating_mul(extent))
+    });
+    definition.stages.iter().all(|stage| small(&stage.ty())) && steps.fold(0, usize::saturating_add) <= MOST_FOLDED_STEPS
+}
 
 /// Whether sizes and strides of a tensor of `shape` can be computed with, also where an extent is 0.
 pub fn elements_within_limits(shape: &[usize]) -> bool {
@@ -176,7 +190,7 @@ impl Import<'_> {
         }
         let constants: Option<Vec<&Tensor>> = operands.iter().map(|&value| self.graph.constant_value(value)).collect();
         match constants {
-            Some(tensors) if results.iter().all(|ty| ty.bytes() <= MOST_FOLDED_BYTES) => {
+            Some(tensors) if folds(&op, &types, &results) => {
                 let results = op.eval(&tensors);
                 Ok(results.into_iter().map(|tensor| self.graph.constant(self.name.clone(), tensor)).collect())
             }

@@ -4,9 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use egg::{Id, Language};
 use ir::{NodeId, NodeKind, Tensor, Value};
-use ops::Graph;
+use ops::{AnyOp, Graph};
 
 use crate::extract::Extracted;
+use crate::rule::is_view;
 use crate::{EGraph, Error, Facts, Node};
 
 /// An e-graph and where in it the graph's nodes are.
@@ -24,10 +25,16 @@ pub(crate) fn enter(graph: &Graph) -> Entered {
     let mut classes: HashMap<NodeId, Id> = HashMap::new();
     for id in graph.order() {
         let node = match &graph.node(id).kind {
-            NodeKind::Input => Node::Input(graph.inputs().iter().position(|&input| input == id).unwrap_or_default()),
+            NodeKind::Input => {
+                Node::Input(graph.inputs().iter().position(|&input| input == id).unwrap_or_default())
+            }
             NodeKind::Constant(tensor) => egraph.analysis.constant(tensor),
             NodeKind::Apply(op) => {
-                let args = graph.operands(id).iter().map(|&value| class_of(&mut egraph, graph, &classes, value)).collect();
+                let args = graph
+                    .operands(id)
+                    .iter()
+                    .map(|&value| class_of(&mut egraph, graph, &classes, value))
+                    .collect();
                 Node::apply(op.clone(), args)
             }
         };
@@ -35,7 +42,8 @@ pub(crate) fn enter(graph: &Graph) -> Entered {
         egraph[class].data.origins.insert(id.index());
         classes.insert(id, class);
     }
-    let roots = graph.outputs().iter().map(|(_, value)| class_of(&mut egraph, graph, &classes, *value)).collect();
+    let roots =
+        graph.outputs().iter().map(|(_, value)| class_of(&mut egraph, graph, &classes, *value)).collect();
     egraph.rebuild();
     Entered { egraph, roots, classes }
 }
@@ -55,10 +63,14 @@ pub(crate) fn leave(original: &Graph, entered: &Entered, extracted: &Extracted) 
     let names = names(original, entered, extracted);
     let mut values: HashMap<Id, Vec<Value>> = HashMap::new();
     let mut constants = Constants::new(egraph);
-    let inputs: Vec<Value> = original.inputs().iter().map(|&id| {
-        let node = original.node(id);
-        graph.input(node.name.clone(), node.types[0].clone())
-    }).collect();
+    let inputs: Vec<Value> = original
+        .inputs()
+        .iter()
+        .map(|&id| {
+            let node = original.node(id);
+            graph.input(node.name.clone(), node.types[0].clone())
+        })
+        .collect();
     for (class, node) in &extracted.nodes {
         for &child in node.children() {
             constants.bring(original, &mut graph, &mut values, egraph.find(child));
@@ -68,9 +80,8 @@ pub(crate) fn leave(original: &Graph, entered: &Entered, extracted: &Extracted) 
             Node::Input(k) => vec![inputs[*k]],
             Node::Constant(_) => continue,
             Node::Proj(k, [arg]) => of(arg).get(*k).copied().into_iter().collect(),
-            Node::Apply { op, args, .. } => {
+            Node::Apply(op, args) => {
                 let operands: Vec<Value> = args.iter().filter_map(|arg| of(arg).first().copied()).collect();
-                let Some(op) = op else { continue };
                 let name = names.get(class).cloned().unwrap_or_default();
                 graph.apply(name, (**op).clone(), &operands).map_err(|err| Error::internal(err.message))?
             }
@@ -90,7 +101,8 @@ pub(crate) fn leave(original: &Graph, entered: &Entered, extracted: &Extracted) 
 
 /// The names of the chosen nodes: of all original nodes that each stands for, in their order, joined by `+`.
 ///
-/// An original node whose own class was not chosen is part of what was made of its users.
+/// An original node whose own class was not chosen is part of what was made of its users; and so is one that does work
+/// where only a view of its result was. Views that rules brought in have no name.
 fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<Id, String> {
     let egraph = &entered.egraph;
     let order = original.order();
@@ -101,6 +113,9 @@ fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<
         if node.op().is_some() {
             let origins = egraph[*class].data.origins.iter().filter_map(|origin| rank.get(origin).copied());
             let origins: BTreeSet<usize> = origins.collect();
+            let stands_for =
+                |origin: usize| is_work(&original.node(order[origin]).kind) <= is_work_node(node);
+            let origins: BTreeSet<usize> = origins.into_iter().filter(|&origin| stands_for(origin)).collect();
             origins.iter().for_each(|&origin| covers.entry(origin).or_default().push(*class));
             chosen.insert(*class, origins);
         }
@@ -115,8 +130,14 @@ fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<
         if !applies || covers.contains_key(&rank) {
             continue;
         }
-        let heirs: BTreeSet<Id> =
-            users.get(&id).into_iter().flatten().filter_map(|user| covers.get(user)).flatten().copied().collect();
+        let heirs: BTreeSet<Id> = users
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .filter_map(|user| covers.get(user))
+            .flatten()
+            .copied()
+            .collect();
         for heir in &heirs {
             chosen.entry(*heir).or_default().insert(rank);
         }
@@ -134,6 +155,14 @@ fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<
     chosen.into_iter().map(|(class, origins)| (class, name(origins))).collect()
 }
 
+fn is_work(kind: &NodeKind<AnyOp>) -> bool {
+    matches!(kind, NodeKind::Apply(op) if !is_view(op))
+}
+
+fn is_work_node(node: &Node) -> bool {
+    node.op().is_some_and(|(op, _)| !is_view(op))
+}
+
 /// Constant classes, evaluated where they are needed.
 struct Constants<'a> {
     egraph: &'a EGraph,
@@ -144,7 +173,8 @@ struct Constants<'a> {
 
 impl<'a> Constants<'a> {
     fn new(egraph: &'a EGraph) -> Constants<'a> {
-        let mut classes: Vec<Id> = egraph.classes().filter(|class| class.data.constant).map(|class| class.id).collect();
+        let mut classes: Vec<Id> =
+            egraph.classes().filter(|class| class.data.constant).map(|class| class.id).collect();
         classes.sort_unstable();
         let mut sizes: HashMap<Id, usize> = HashMap::new();
         let mut choices = HashMap::new();
@@ -152,8 +182,11 @@ impl<'a> Constants<'a> {
         while std::mem::take(&mut grew) {
             for &class in &classes {
                 for (number, node) in egraph[class].nodes.iter().enumerate() {
-                    let below: Option<Vec<usize>> =
-                        node.children().iter().map(|&child| sizes.get(&egraph.find(child)).copied()).collect();
+                    let below: Option<Vec<usize>> = node
+                        .children()
+                        .iter()
+                        .map(|&child| sizes.get(&egraph.find(child)).copied())
+                        .collect();
                     let Some(below) = below else { continue };
                     let size = below.iter().fold(1usize, |sum, size| sum.saturating_add(*size));
                     if sizes.get(&class).is_none_or(|known| size < *known) {
@@ -168,13 +201,20 @@ impl<'a> Constants<'a> {
     }
 
     /// Adds the value of `class` to `graph` if it is a constant and not there yet.
-    fn bring(&mut self, original: &Graph, graph: &mut Graph, values: &mut HashMap<Id, Vec<Value>>, class: Id) {
+    fn bring(
+        &mut self,
+        original: &Graph,
+        graph: &mut Graph,
+        values: &mut HashMap<Id, Vec<Value>>,
+        class: Id,
+    ) {
         if !self.egraph[class].data.constant || values.contains_key(&class) {
             return;
         }
         let name = self.name(original, class);
         let tensors = self.evaluate(class);
-        values.insert(class, tensors.into_iter().map(|tensor| graph.constant(name.clone(), tensor)).collect());
+        values
+            .insert(class, tensors.into_iter().map(|tensor| graph.constant(name.clone(), tensor)).collect());
     }
 
     fn evaluate(&mut self, class: Id) -> Vec<Tensor> {
@@ -187,8 +227,8 @@ impl<'a> Constants<'a> {
         let results = match node {
             Node::Constant(k) => vec![self.egraph.analysis.constants[*k].clone()],
             Node::Proj(k, _) => vec![args[0][*k].clone()],
-            Node::Apply { op: Some(op), .. } => op.eval(&args.iter().map(|arg| &arg[0]).collect::<Vec<_>>()),
-            Node::Input(_) | Node::Apply { op: None, .. } => unreachable!("{node:?} in a constant class"),
+            Node::Apply(op, _) => op.eval(&args.iter().map(|arg| &arg[0]).collect::<Vec<_>>()),
+            Node::Input(_) => unreachable!("{node:?} in a constant class"),
         };
         self.known.insert(class, results.clone());
         results

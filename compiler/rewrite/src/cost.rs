@@ -36,7 +36,10 @@ impl CostModel for DefaultCost {
             Meaning::Concat { .. } => self.launch + bytes(inputs) + bytes(outputs),
             Meaning::Compute(definition) => {
                 let dearer = if channels_first(op) { self.channels_first } else { 1.0 };
-                self.launch + bytes(inputs) + bytes(outputs) + dearer * self.operation * arithmetic(&definition)
+                self.launch
+                    + bytes(inputs)
+                    + bytes(outputs)
+                    + dearer * self.operation * arithmetic(&definition)
             }
         }
     }

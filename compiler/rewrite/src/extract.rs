@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use egg::{Id, Language};
 use ir::TensorType;
+use ops::AnyOp;
 
 use crate::{CostModel, EGraph, Node};
 
@@ -34,6 +35,10 @@ pub(crate) fn extract(egraph: &EGraph, roots: &[Id], cost: &dyn CostModel) -> Op
 struct Problem {
     ids: Vec<Id>,
     classes: Vec<Vec<Choice>>,
+    /// For each class the number of its first choice, counting the choices of all classes; and their sum.
+    first: Vec<usize>,
+    /// Of all choices, by that number.
+    costs: Vec<f64>,
     /// The classes with a choice that needs this one.
     users: Vec<Vec<usize>>,
     roots: Vec<usize>,
@@ -79,10 +84,13 @@ impl Problem {
                 }
             }
         }
-        Problem { roots: roots.iter().map(|&root| number(root)).collect(), ids, classes, users }
+        let costs = classes.iter().flatten().map(|choice| choice.cost).collect();
+        let mut first = vec![0];
+        classes.iter().for_each(|choices| first.push(first[first.len() - 1] + choices.len()));
+        Problem { roots: roots.iter().map(|&root| number(root)).collect(), ids, classes, first, costs, users }
     }
 
-    /// For each class the choice with the cheapest set of classes below it, as far as the sets found for its operands
+    /// For each class the choice with the cheapest set of choices below it, as far as the sets found for its operands
     /// go.
     fn greedy(&self) -> Option<Solution> {
         let mut best: Vec<Option<Below>> = self.classes.iter().map(|_| None).collect();
@@ -92,9 +100,9 @@ impl Problem {
         while let Some(class) = waiting.pop_front() {
             is_waiting[class] = false;
             let mut improved = false;
-            for (number, choice) in self.classes[class].iter().enumerate() {
+            for number in 0..self.classes[class].len() {
                 let known = best[class].as_ref().map_or(f64::INFINITY, |below| below.cost);
-                if let Some(below) = self.below(class, choice, &best, &solution).filter(|below| below.cost < known) {
+                if let Some(below) = self.below(class, number, &best).filter(|below| below.cost < known) {
                     best[class] = Some(below);
                     solution[class] = number;
                     improved = true;
@@ -109,27 +117,21 @@ impl Problem {
         self.total(&solution).map(|_| solution)
     }
 
-    /// What `choice` needs, itself included; `None` where that is not known yet or goes round in a circle.
-    fn below(&self, class: usize, choice: &Choice, best: &[Option<Below>], solution: &Solution) -> Option<Below> {
-        let mut set = vec![0u64; self.classes.len().div_ceil(64)];
+    /// A choice and what it needs; `None` where that is not known yet or goes round in a circle.
+    fn below(&self, class: usize, number: usize, best: &[Option<Below>]) -> Option<Below> {
+        let choice = &self.classes[class][number];
+        let mut set = vec![0u64; self.first[self.classes.len()].div_ceil(64)];
         for &need in &choice.needs {
             let below = best[need].as_ref()?;
             set.iter_mut().zip(&below.set).for_each(|(word, more)| *word |= more);
         }
-        let bit = 1 << (class % 64);
-        if set[class / 64] & bit != 0 {
+        let holds = |choice: usize| set[choice / 64] & 1 << (choice % 64) != 0;
+        if (self.first[class]..self.first[class + 1]).any(holds) {
             return None;
         }
-        let mut cost = choice.cost;
-        for (word, bits) in set.iter().enumerate() {
-            let mut bits = *bits;
-            while bits != 0 {
-                let member = word * 64 + bits.trailing_zeros() as usize;
-                cost += self.classes[member][solution[member]].cost;
-                bits &= bits - 1;
-            }
-        }
-        set[class / 64] |= bit;
+        let own = self.first[class] + number;
+        set[own / 64] |= 1 << (own % 64);
+        let cost = members(&set).map(|member| self.costs[member]).sum();
         Some(Below { set, cost })
     }
 
@@ -224,7 +226,8 @@ impl Problem {
     }
 
     fn try_changes(&self, solution: &mut Solution, cost: &mut f64, changes: &[(usize, usize)]) {
-        let before: Vec<(usize, usize)> = changes.iter().map(|&(class, _)| (class, solution[class])).collect();
+        let before: Vec<(usize, usize)> =
+            changes.iter().map(|&(class, _)| (class, solution[class])).collect();
         changes.iter().for_each(|&(class, choice)| solution[class] = choice);
         match self.total(solution) {
             // A change must be worth more than rounding.
@@ -234,10 +237,23 @@ impl Problem {
     }
 }
 
-/// The classes that a class needs, itself included, and their cost.
+/// The choices that make a class, and their cost. Each set is a solution of its own: where two of them are joined that
+/// choose differently for a class, it counts twice.
 struct Below {
+    /// One bit per choice.
     set: Vec<u64>,
     cost: f64,
+}
+
+fn members(set: &[u64]) -> impl Iterator<Item = usize> + '_ {
+    set.iter().enumerate().flat_map(|(word, &bits)| {
+        let mut bits = bits;
+        std::iter::from_fn(move || {
+            let bit = (bits != 0).then(|| bits.trailing_zeros() as usize)?;
+            bits &= bits - 1;
+            Some(word * 64 + bit)
+        })
+    })
 }
 
 fn node_cost(egraph: &EGraph, node: &Node, types: &[TensorType], cost: &dyn CostModel) -> f64 {
@@ -245,7 +261,11 @@ fn node_cost(egraph: &EGraph, node: &Node, types: &[TensorType], cost: &dyn Cost
         None => 0.0,
         Some((op, args)) => {
             let inputs: Vec<TensorType> = args.iter().map(|&arg| egraph[arg].data.ty().clone()).collect();
-            cost.cost(op, &inputs, types)
+            let size = if let AnyOp::Fused(fused) = op { fused.epilogue.size() } else { 0 };
+            cost.cost(op, &inputs, types) * (1.0 + SIMPLER * size as f64)
         }
     }
 }
+
+/// Of two nodes of one cost, the one with the smaller epilogue is taken: by so much is each of its nodes dearer.
+const SIMPLER: f64 = 1e-6;

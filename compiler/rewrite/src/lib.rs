@@ -109,7 +109,8 @@ pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Resul
     let mut entered = bridge::enter(graph);
     let mut fired: Vec<(String, usize)> = Vec::new();
     for rules in phases {
-        let rewrites: Vec<egg::Rewrite<Node, Facts>> = rules.iter().map(|&rule| rule::rewrite(rule)).collect();
+        let rewrites: Vec<egg::Rewrite<Node, Facts>> =
+            rules.iter().map(|&rule| rule::rewrite(rule)).collect();
         let runner = egg::Runner::<Node, Facts>::new(Facts::default())
             .with_egraph(entered.egraph)
             .with_scheduler(egg::SimpleScheduler)

@@ -17,7 +17,8 @@ impl Map {
     /// writes, or at the start of an axis of one element.
     pub fn of(op: &AnyOp, inputs: &[TensorType]) -> Option<Map> {
         let Meaning::Compute(definition) = op.meaning(inputs) else { return None };
-        let ([stage], [], [0]) = (&definition.stages[..], &definition.tables[..], &definition.results[..]) else {
+        let ([stage], [], [0]) = (&definition.stages[..], &definition.tables[..], &definition.results[..])
+        else {
             return None;
         };
         if stage.fold.is_some() {

@@ -16,29 +16,25 @@ pub enum Node {
     Input(usize),
     /// The `k`-th of [`Facts::constants`].
     Constant(usize),
-    /// `op` is `None` only in patterns, where it stands for any attributes.
-    // `kind` comes first so that the derived order keeps the nodes of one discriminant together, which egg's search
-    // within a class relies on.
-    Apply { kind: OpKind, op: Option<Arc<AnyOp>>, args: Vec<Id> },
+    Apply(Arc<AnyOp>, Vec<Id>),
     Proj(usize, [Id; 1]),
 }
 
 impl Node {
     pub fn apply(op: impl Into<AnyOp>, args: Vec<Id>) -> Node {
-        let op = op.into();
-        Node::Apply { kind: op.kind(), op: Some(Arc::new(op)), args }
+        Node::Apply(Arc::new(op.into()), args)
     }
 
     /// The operator and its operands, if it is one.
     pub fn op(&self) -> Option<(&AnyOp, &[Id])> {
         match self {
-            Node::Apply { op: Some(op), args, .. } => Some((op, args)),
+            Node::Apply(op, args) => Some((op, args)),
             _ => None,
         }
     }
 }
 
-/// What two nodes share that one pattern node may match.
+/// What nodes have in common that are the same but for attributes and operands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Discriminant {
     Input,
@@ -54,16 +50,14 @@ impl Language for Node {
         match self {
             Node::Input(_) => Discriminant::Input,
             Node::Constant(_) => Discriminant::Constant,
-            Node::Apply { kind, args, .. } => Discriminant::Apply(*kind, args.len()),
+            Node::Apply(op, args) => Discriminant::Apply(op.kind(), args.len()),
             Node::Proj(..) => Discriminant::Proj,
         }
     }
 
     fn matches(&self, other: &Node) -> bool {
         match (self, other) {
-            (Node::Apply { kind, op, args }, Node::Apply { kind: kind2, op: op2, args: args2 }) => {
-                kind == kind2 && args.len() == args2.len() && (op.is_none() || op2.is_none() || op == op2)
-            }
+            (Node::Apply(op, args), Node::Apply(op2, args2)) => op == op2 && args.len() == args2.len(),
             (Node::Proj(k, _), Node::Proj(k2, _)) => k == k2,
             _ => self == other,
         }
@@ -72,7 +66,7 @@ impl Language for Node {
     fn children(&self) -> &[Id] {
         match self {
             Node::Input(_) | Node::Constant(_) => &[],
-            Node::Apply { args, .. } => args,
+            Node::Apply(_, args) => args,
             Node::Proj(_, arg) => arg,
         }
     }
@@ -80,7 +74,7 @@ impl Language for Node {
     fn children_mut(&mut self) -> &mut [Id] {
         match self {
             Node::Input(_) | Node::Constant(_) => &mut [],
-            Node::Apply { args, .. } => args,
+            Node::Apply(_, args) => args,
             Node::Proj(_, arg) => arg,
         }
     }
@@ -151,11 +145,12 @@ impl egg::Analysis<Node> for Facts {
         let types: Result<Vec<TensorType>, String> = match node {
             Node::Input(k) => Ok(vec![egraph.analysis.inputs[*k].clone()]),
             Node::Constant(k) => Ok(vec![egraph.analysis.constants[*k].ty.clone()]),
-            Node::Proj(k, [arg]) => of(arg).types.get(*k).map(|ty| vec![ty.clone()]).ok_or(format!("no result {k}")),
-            Node::Apply { op, args, .. } => {
+            Node::Proj(k, [arg]) => {
+                of(arg).types.get(*k).map(|ty| vec![ty.clone()]).ok_or(format!("no result {k}"))
+            }
+            Node::Apply(op, args) => {
                 let inputs: Vec<TensorType> = args.iter().map(|arg| of(arg).ty().clone()).collect();
-                let op = op.as_ref().ok_or("a pattern node was added".to_owned());
-                op.and_then(|op| op.infer(&inputs).map_err(|err| format!("{op:?} over {inputs:?}: {err}")))
+                op.infer(&inputs).map_err(|err| format!("{op:?} over {inputs:?}: {err}"))
             }
         };
         let constant = match node {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use egg::{Applier, Id, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
 use ir::{Tensor, TensorType};
-use ops::{AnyOp, Op};
+use ops::{AnyOp, Op, OpKind};
 
 use crate::map::Map;
 use crate::node::Declined;
@@ -105,7 +105,7 @@ impl<'a> Site<'a> {
 
     /// The node as an elementwise map over its operands, if it is one.
     pub fn map(&self) -> Option<Arc<Map>> {
-        let Node::Apply { op: Some(op), args, .. } = self.node else { return None };
+        let Node::Apply(op, args) = self.node else { return None };
         let key = (Arc::clone(op), self.types(args));
         if let Some(known) = self.egraph.analysis.maps.borrow().get(&key) {
             return known.clone();
@@ -185,22 +185,29 @@ impl Applier<Node, Facts> for Rule {
     }
 }
 
-/// The class of `term`; what is new gets `origins`.
+pub(crate) fn is_view(op: &AnyOp) -> bool {
+    matches!(op.kind(), OpKind::Transpose | OpKind::Reshape)
+}
+
+/// The class of `term`; what is new and does work gets `origins`.
 fn insert(egraph: &mut EGraph, term: &Term, origins: &BTreeSet<usize>) -> Result<Id, String> {
     let node = match term {
         Term::Class(id) => return Ok(egraph.find(*id)),
         Term::Constant(tensor) => egraph.analysis.constant(tensor),
         Term::Proj(k, of) => Node::Proj(*k, [insert(egraph, of, origins)?]),
         Term::Apply(op, args) => {
-            let args = args.iter().map(|arg| insert(egraph, arg, origins)).collect::<Result<Vec<Id>, String>>()?;
+            let args =
+                args.iter().map(|arg| insert(egraph, arg, origins)).collect::<Result<Vec<Id>, String>>()?;
             let types: Vec<TensorType> = args.iter().map(|&arg| egraph[arg].data.ty().clone()).collect();
             op.infer(&types).map_err(|err| format!("{op:?} over {types:?}: {err}"))?;
             Node::apply(op.clone(), args)
         }
     };
     let known = egraph.lookup(node.clone());
+    // A transpose before or after some work is not that work.
+    let works = matches!(&node, Node::Apply(op, _) if !is_view(op));
     let id = egraph.add(node);
-    if known.is_none() {
+    if known.is_none() && works {
         egraph[id].data.origins.extend(origins);
     }
     Ok(id)

@@ -213,12 +213,13 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
         .map_or(vec![], |first| reduction[first..].to_vec())
 }
 
+/// Enough steps of the innermost loop at once that counting them costs little beside the tile's own work.
 fn unroll(flat: &Flat, schedule: &Schedule) -> usize {
     let Some(inner) = flat.axes_where(true).next_back() else { return 1 };
     if schedule.unrolled_axes.contains(&inner) || schedule.vector_axis == Some(inner) {
         return 1;
     }
-    let most = 64 / (schedule.tile * schedule.vectors);
+    let most = 16usize.div_ceil(schedule.tile * schedule.vectors);
     [4, 2].into_iter().find(|&u| u <= most && flat.axes[inner].extent.is_multiple_of(u)).unwrap_or(1)
 }
 

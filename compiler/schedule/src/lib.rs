@@ -6,12 +6,14 @@
 mod choose;
 mod emit;
 mod flat;
+mod line_buffer;
 pub mod math;
 mod pack;
 mod range;
 mod tensorize;
 
-pub use tensorize::{Tensorized, Unfit, tensorize};
+pub use line_buffer::line_buffer;
+pub use tensorize::{Unfit, tensorize};
 
 use ir::DType;
 use loops::{Definition, Nest, Source, Stage};
@@ -77,6 +79,14 @@ impl Kernel {
             emit::unite(self, argument, result);
         }
     }
+}
+
+/// A kernel as loops in a form that was asked for, without a schedule.
+#[derive(Debug, Clone)]
+pub struct Arranged {
+    pub nest: Nest,
+    /// One per buffer of the nest, in order; `None` for scratch.
+    pub arguments: Vec<Option<Argument>>,
 }
 
 #[derive(Debug, Clone)]

@@ -11,22 +11,14 @@ mod whole;
 use ir::{DType, TensorType};
 use loops::affine::Affine;
 use loops::{
-    Access, Binary, Buffer, BufferId, Definition, Expr, Fold, LoopVar, Nest, Reg, Source, Stage, Stmt, Type,
+    Access, Binary, Buffer, BufferId, Definition, Expr, Fold, LoopVar, Reg, Source, Stage, Stmt, Type,
 };
 use targets::Target;
 use targets::instructions::{Instruction, Meaning};
 
-use crate::Argument;
+use crate::{Argument, Arranged};
 
-/// A contraction on an instruction.
-#[derive(Debug, Clone)]
-pub struct Tensorized {
-    pub nest: Nest,
-    /// One per buffer of the nest, in order; scratch buffers have none and come last.
-    pub arguments: Vec<Argument>,
-}
-
-/// Why a definition does not fit an instruction.
+/// Why a definition does not take the form that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfit(pub String);
 
@@ -49,7 +41,7 @@ pub fn tensorize(
     operands: [&TensorType; 2],
     instruction: &Instruction,
     target: &Target,
-) -> Result<Tensorized, Unfit> {
+) -> Result<Arranged, Unfit> {
     let contraction = Contraction::of(definition, operands)?;
     let Some([_, a, b]) = instruction.arguments.first_chunk() else {
         return Err(Unfit(format!("{} is no dot product", instruction.name)));
@@ -92,9 +84,10 @@ impl Operand {
         let Expr::Cast(DType::I32, read) = expr else { return None };
         let Expr::Read { source: Source::Operand(k), index } = &**read else { return None };
         let ty = operands.get(*k)?;
-        let linear = index.iter().zip(ty.strides()).fold(Affine::default(), |sum, (index, stride)| {
-            sum.plus(&Affine::of(index), stride as i64)
-        });
+        let linear = index
+            .iter()
+            .zip(ty.strides())
+            .fold(Affine::default(), |sum, (index, stride)| sum.plus(&Affine::of(index), stride as i64));
         let strides = linear.over_axes(rank)?;
         Some((*k, Operand { dtype: ty.dtype, len: ty.elements(), offset: linear.offset, strides }))
     }
@@ -113,7 +106,9 @@ impl Contraction {
         if stage.fold != Some(Fold::Sum) || stage.finish.is_some() || stage.dtype != DType::I32 {
             return Err(unfit("it is not a plain sum in i32"));
         }
-        let Expr::Binary(Binary::Mul, a, b) = &stage.body else { return Err(unfit("its body is no product")) };
+        let Expr::Binary(Binary::Mul, a, b) = &stage.body else {
+            return Err(unfit("its body is no product"));
+        };
         let rank = stage.domain.len() + stage.reduction.len();
         let read = |expr: &Expr| {
             Operand::of(expr, operands, rank).ok_or_else(|| unfit("a factor is no widened affine read"))
@@ -122,7 +117,8 @@ impl Contraction {
             ((0, a), (1, b)) | ((1, b), (0, a)) => (a, b),
             _ => return Err(unfit("its factors are not its two operands")),
         };
-        let (Some((&columns, rows)), Some((&depth, outer))) = (stage.domain.split_last(), stage.reduction.split_last())
+        let (Some((&columns, rows)), Some((&depth, outer))) =
+            (stage.domain.split_last(), stage.reduction.split_last())
         else {
             return Err(unfit("it has no domain or no reduction"));
         };
@@ -202,7 +198,12 @@ impl Ids {
     }
 
     /// `for variable in 0..to step step { inner(variable) }`, without a loop where there is one iteration.
-    fn repeat(&mut self, to: usize, step: usize, inner: impl FnOnce(&mut Ids, Expr) -> Vec<Stmt>) -> Vec<Stmt> {
+    fn repeat(
+        &mut self,
+        to: usize,
+        step: usize,
+        inner: impl FnOnce(&mut Ids, Expr) -> Vec<Stmt>,
+    ) -> Vec<Stmt> {
         match to {
             0 => vec![],
             to if to <= step => inner(self, Expr::int(0)),
@@ -260,14 +261,15 @@ fn call(instruction: &Instruction, args: Vec<Expr>) -> Expr {
     Expr::Instruction { name: instruction.name.to_string(), args }
 }
 
-fn packed(packing: Stage) -> Argument {
-    Argument::Packed { source: Source::Operand(1), packing: Definition::single(packing) }
+fn packed(packing: Stage) -> Option<Argument> {
+    Some(Argument::Packed { source: Source::Operand(1), packing: Definition::single(packing) })
 }
 
 /// The result's place of a row (its coordinates) and column.
 fn place(contraction: &Contraction, rows: &[Expr], column: Expr) -> Expr {
-    let row = rows.iter().zip(&contraction.rows).fold(Expr::int(0), |sum, (row, &extent)| {
-        sum * Expr::int(extent as i64) + row.clone()
-    });
+    let row = rows
+        .iter()
+        .zip(&contraction.rows)
+        .fold(Expr::int(0), |sum, (row, &extent)| sum * Expr::int(extent as i64) + row.clone());
     folded(row * Expr::int(contraction.columns as i64) + column)
 }

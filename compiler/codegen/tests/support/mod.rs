@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use codegen::{Call, Module, Place};
-use ir::DType;
-use loops::{Access, Buffer, BufferId, Expr, LoopVar, Nest, Reg, Stmt, Type};
+use ir::DType::{self, BF16, Bool, F16, F32, I8, I32, I64, U8};
+use loops::{Access, Binary, Buffer, BufferId, Compare, Expr, Fold, LoopVar, Nest, Reg, Stmt, Type, Unary};
 use targets::{FloatUnit, Target, Vector};
 
 pub fn nest(name: &str, buffers: impl Into<Vec<Buffer>>, body: Vec<Stmt>) -> Nest {
@@ -152,4 +152,116 @@ pub fn target(triple: &str, cpu: &str, features: &str, abi: &str, pointer_bits: 
         instructions: vec![],
         runner: None,
     }
+}
+
+/// What every machine must do without a library: vectors and tails, guards, casts, integer division, folds.
+pub fn kernels() -> Vec<Nest> {
+    let tail = |at: Expr, valid: usize| {
+        let sum = Expr::MulAdd(
+            Box::new(vload(0, at.clone(), 4, valid)),
+            Box::new(broadcast(load(0, Expr::int(0)), 4)),
+            Box::new(vload(1, at.clone(), 4, valid)),
+        );
+        store(2, at, sum.max(broadcast(Expr::f32(0.0), 4)), valid)
+    };
+    let vectors = nest(
+        "vectors",
+        [read("x", F32, 11), read("b", F32, 11), write("y", F32, 11)],
+        vec![for_(0, 8, 4, vec![tail(var(0), 4)]), tail(Expr::int(8), 3)],
+    );
+    let padded =
+        Expr::select((var(0) - Expr::int(1)).within(9), load(0, var(0) - Expr::int(1)), Expr::f32(0.0));
+    let guarded = nest(
+        "guarded",
+        [read("x", F32, 9), write("y", F32, 11)],
+        vec![for_(
+            0,
+            11,
+            1,
+            vec![store(1, var(0), Expr::unary(Unary::Sqrt, Expr::unary(Unary::Abs, padded)), 1)],
+        )],
+    );
+    let quotient = Expr::binary(Binary::Div, load(0, var(0)), load(1, var(0)));
+    let integers = nest(
+        "integers",
+        [read("a", I32, 5), read("b", I32, 5), write("y", I32, 5)],
+        vec![for_(
+            0,
+            5,
+            1,
+            vec![store(2, var(0), Expr::binary(Binary::ShiftRight, quotient, load(1, var(0))), 1)],
+        )],
+    );
+    let casts = nest(
+        "casts",
+        [
+            read("h", F16, 8),
+            read("b", BF16, 8),
+            write("q", I8, 8),
+            write("m", Bool, 8),
+            write("n", I64, 8),
+            write("u", U8, 8),
+            write("h2", F16, 8),
+        ],
+        vec![for_(0, 8, 1, {
+            let sum = load(0, var(0)).cast(F32) + load(1, var(0)).cast(F32);
+            vec![
+                let_(0, F32, 1, sum),
+                store(2, var(0), reg(0).cast(I8), 1),
+                store(3, var(0), Expr::compare(Compare::Gt, reg(0), Expr::f32(1.0)), 1),
+                store(4, var(0), reg(0).cast(I32).cast(I64) + var(0), 1),
+                store(5, var(0), reg(0).cast(U8), 1),
+                store(6, var(0), reg(0).cast(F16), 1),
+            ]
+        })],
+    );
+    let fold = Expr::Horizontal { fold: Fold::Max, value: Box::new(vload(0, Expr::int(0), 8, 8)) };
+    let folds = nest("folds", [read("x", F32, 8), write("y", F32, 1)], vec![store(1, Expr::int(0), fold, 1)]);
+    // A copy and a fill: loops that LLVM likes to turn into library calls.
+    let copy = nest(
+        "copy",
+        [read("x", U8, 4096), write("y", U8, 4096), write("z", U8, 4096)],
+        vec![for_(
+            0,
+            4096,
+            1,
+            vec![
+                store(1, var(0), load(0, var(0)), 1),
+                store(2, var(0), Expr::Const(ir::Scalar::from_i64(U8, 0)), 1),
+            ],
+        )],
+    );
+    // Indices that are data, data that are indices, and both in one register.
+    let wrapped =
+        Expr::select(Expr::compare(Compare::Lt, reg(0), Expr::int(0)), reg(0) + Expr::int(6), reg(0));
+    let picked = Expr::binary(Binary::Mod, var(0) * Expr::int(5) + reg(1), Expr::int(6));
+    let gather = nest(
+        "gather",
+        [
+            read("x", F32, 6),
+            read("i", I64, 6),
+            read("j", I32, 6),
+            write("y", F32, 6),
+            write("z", F32, 6),
+            write("s", I64, 6),
+        ],
+        vec![
+            let_(1, I64, 1, Expr::int(1)),
+            let_(2, I64, 1, Expr::int(0)),
+            for_(
+                0,
+                6,
+                1,
+                vec![
+                    let_(0, I64, 1, load(1, var(0))),
+                    store(3, var(0), load(0, wrapped), 1),
+                    set(1, reg(1) + Expr::binary(Binary::Div, var(0), Expr::int(2))),
+                    store(4, var(0), load(0, picked) + load(0, load(2, var(0)).cast(I64)), 1),
+                    set(2, reg(2) + load(1, var(0)) * Expr::int(3_000_000_000) + var(0)),
+                    store(5, var(0), reg(2), 1),
+                ],
+            ),
+        ],
+    );
+    vec![vectors, guarded, integers, casts, folds, copy, gather]
 }

@@ -1,10 +1,12 @@
 //! Models that must import: functions, branches, pins, old files.
 
+use prost::Message;
+
 use ir::{DType, Scalar, Tensor, TensorType};
 
 use super::build::*;
 use crate::proto::*;
-use crate::{Dim, Kind, Options};
+use crate::{Dim, Kind, Options, SummaryOperator, SummaryPort, inspect};
 
 #[test]
 fn a_small_model_imports() {
@@ -114,7 +116,10 @@ fn a_function_passes_its_attribute_on_to_another() {
     let call = node("Outer", &["x"], &["y"]).in_domain("local");
     let functions = [transposing(), outer];
     // Without `q`, the reference is left out and `Turn`'s own default holds.
-    assert_eq!(imported(&with_functions(&[call.clone()], &functions)).outputs[0].ty.shape, [3, 2]);
+    assert_eq!(
+        imported(&with_functions(std::slice::from_ref(&call), &functions)).outputs[0].ty.shape,
+        [3, 2]
+    );
     let call = call.with(ints("q", &[0, 1]));
     assert_eq!(imported(&with_functions(&[call], &functions)).outputs[0].ty.shape, [2, 3]);
 }
@@ -267,4 +272,75 @@ fn every_problem_is_reported_once_with_all_its_nodes() {
     assert_eq!(unknown.operator.as_ref().map(ToString::to_string).as_deref(), Some("ai.onnx.Frobnicate v17"));
     let kinds: Vec<Kind> = problems.iter().map(|problem| problem.kind).collect();
     assert_eq!(kinds, [Kind::Unsupported, Kind::Unsupported, Kind::Invalid, Kind::Invalid]);
+}
+
+#[test]
+fn a_constant_takes_an_inputs_place() {
+    let model = open(&[D::S("batch"), D::N(2)]);
+    let given = |tensor: Tensor| Options { constants: vec![("x".into(), tensor)], ..Options::default() };
+    let imported = import_with(&model, &given(Tensor::from_slice([1, 2], &[1f32, 2.0]))).unwrap();
+    assert_eq!(folded(&imported, 0), &Tensor::from_slice([1, 2], &[2f32, 3.0]));
+    for wrong in [Tensor::from_slice([1, 3], &[0f32; 3]), Tensor::from_slice([1, 2], &[0i64; 2])] {
+        assert_eq!(import_with(&model, &given(wrong)).unwrap_err()[0].kind, Kind::Usage);
+    }
+}
+
+#[test]
+fn the_flags_to_add_are_named_for_each_input() {
+    let mut model = open(&[D::S("batch"), D::S("time"), D::S("time")]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.input.push(info("state", FLOAT, &[D::N(2), D::S("batch")]));
+    graph.input.push(info("image", FLOAT, &[D::S("batch"), D::N(3), D::S(""), D::N(-1)]));
+    let hints = |options: &Options| -> Vec<String> {
+        import_with(&model, options).unwrap_err().into_iter().filter_map(|problem| problem.hint).collect()
+    };
+    let each = ", with a number for each ?";
+    assert_eq!(
+        hints(&Options::default()),
+        [
+            format!("add --dim batch=1 --dim time=?{each}"),
+            "add --dim batch=1".into(),
+            format!("add --shape image:1x3x?x?{each}")
+        ]
+    );
+    let pinned = dims(&[("batch", 4)]);
+    assert_eq!(
+        hints(&pinned),
+        [format!("add --dim time=?{each}"), format!("add --shape image:4x3x?x?{each}")]
+    );
+}
+
+#[test]
+fn a_model_that_cannot_be_imported_can_be_looked_at() {
+    let mut model = choosing(&[condition(true)], &[info("text", 8, &[D::S("n"), D::N(-1)])]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.node.push(node("Frobnicate", &["text"], &["z"]));
+    graph.input.push(typed("list", TypeValue::Sequence(OtherType {})));
+    let summary = inspect(&model.encode_to_vec()).unwrap();
+    let port = |name: &str, kind: &str, shape: Option<&[&str]>| SummaryPort {
+        name: name.into(),
+        kind: kind.into(),
+        shape: shape.map(|shape| shape.iter().map(ToString::to_string).collect()),
+    };
+    let inputs = [
+        port("x", "float", Some(&["2", "3"])),
+        port("text", "string", Some(&["n", "?"])),
+        port("list", "sequence", None),
+    ];
+    assert_eq!(summary.inputs, inputs);
+    let operator = |op_type: &str, supported: bool| SummaryOperator {
+        domain: "ai.onnx".into(),
+        op_type: op_type.into(),
+        nodes: 1,
+        supported,
+    };
+    let operators = [
+        operator("Add", true),
+        operator("Frobnicate", false),
+        operator("If", true),
+        operator("Relu", true),
+        operator("Transpose", true),
+    ];
+    assert_eq!(summary.operators, operators);
+    assert_eq!((summary.parameters, summary.ir_version), (2, 8));
 }

@@ -66,6 +66,14 @@ fn every_prefix_is_refused_or_imported() {
     }
 }
 
+#[test]
+fn a_fold_that_would_take_hours_stays_a_computation() {
+    let shape = crate::tensor::encode("s", &ir::Tensor::from_slice([2], &[4096i64, 4096]));
+    let nodes = [node("ConstantOfShape", &["s"], &["a"]), node("MatMul", &["a", "a"], &["y"])];
+    let imported = imported(&model(graph(&[], &[shape], &nodes, &[floats("y", &[4096, 4096])])));
+    assert_eq!(applied(&imported).len(), 1, "the product of 2^36 steps");
+}
+
 fn look_at(bytes: &[u8]) {
     let _ = import_bytes(bytes, None, &Options::default());
     let _ = inspect(bytes);

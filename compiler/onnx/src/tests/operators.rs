@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ir::{DType, Tensor, TensorType};
-use prost::Message;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use prost::Message;
 
 use super::build::*;
 use crate::body::operators;
@@ -47,7 +47,8 @@ fn attribute(spatial: usize) -> impl Strategy<Value = AttributeProto> {
         values.truncate(length);
         (name, values)
     });
-    let text = prop::sample::select(&STRINGS[..]).prop_flat_map(|(name, values)| (Just(name), prop::sample::select(values)));
+    let text = prop::sample::select(&STRINGS[..])
+        .prop_flat_map(|(name, values)| (Just(name), prop::sample::select(values)));
     prop_oneof![
         list.prop_map(|(name, values)| ints(name, &values)),
         (prop::sample::select(&INT[..]), number()).prop_map(|(name, value)| int(name, value)),
@@ -57,23 +58,32 @@ fn attribute(spatial: usize) -> impl Strategy<Value = AttributeProto> {
 
 /// A tensor, and whether its value is known. Mostly of element type `dtype` and of two axes more than `spatial`.
 fn operand(dtype: DType, spatial: usize) -> impl Strategy<Value = (Tensor, bool)> {
-    let dtype = prop_oneof![8 => Just(dtype), 2 => Just(DType::I64), 1 => prop::sample::select(&DType::ALL[..])];
+    let dtype =
+        prop_oneof![8 => Just(dtype), 2 => Just(DType::I64), 1 => prop::sample::select(&DType::ALL[..])];
     let extent = prop_oneof![6 => 1usize..3, 4 => 3usize..5, 1 => Just(0usize)];
     let rank = prop_oneof![4 => Just(spatial + 2), 2 => Just(1usize), 1 => 0usize..5];
     let shape = (prop::collection::vec(extent, 5), rank).prop_map(|(mut shape, rank)| {
         shape.truncate(rank);
         shape
     });
-    (dtype, shape, prop::collection::vec(number(), 1..4), any::<bool>()).prop_map(|(dtype, shape, values, known)| {
-        let ty = TensorType::new(dtype, shape);
-        let element = |k| ir::Scalar::from_i64(dtype, values[k % values.len()]).to_le_bytes();
-        let data = (0..ty.elements()).flat_map(element).collect();
-        (Tensor::new(ty, data), known)
-    })
+    (dtype, shape, prop::collection::vec(number(), 1..4), any::<bool>()).prop_map(
+        |(dtype, shape, values, known)| {
+            let ty = TensorType::new(dtype, shape);
+            let element = |k| ir::Scalar::from_i64(dtype, values[k % values.len()]).to_le_bytes();
+            let data = (0..ty.elements()).flat_map(element).collect();
+            (Tensor::new(ty, data), known)
+        },
+    )
 }
 
 /// A model of one node of `op_type`.
-fn single(domain: &str, op_type: &str, opset: i64, operands: &[(Tensor, bool)], attributes: &[AttributeProto]) -> ModelProto {
+fn single(
+    domain: &str,
+    op_type: &str,
+    opset: i64,
+    operands: &[(Tensor, bool)],
+    attributes: &[AttributeProto],
+) -> ModelProto {
     let names: Vec<String> = (0..operands.len()).map(|k| format!("x{k}")).collect();
     let mut inputs = Vec::new();
     let mut initializers = Vec::new();
@@ -103,12 +113,16 @@ fn operators_never_panic() {
     let mut panicked: Vec<String> = Vec::new();
     for (domain, op_type) in known {
         let config = Config { cases, failure_persistence: None, ..Config::default() };
-        let mut runner = TestRunner::new_with_rng(config, proptest::test_runner::TestRng::deterministic_rng(Default::default()));
+        let mut runner = TestRunner::new_with_rng(
+            config,
+            proptest::test_runner::TestRng::deterministic_rng(Default::default()),
+        );
         let dtype = prop_oneof![6 => Just(DType::F32), 1 => prop::sample::select(&DType::ALL[..])];
-        let strategy = (dtype, 1usize..3, 7i64..=ops::NEWEST_OPSET).prop_flat_map(|(dtype, spatial, opset)| {
-            let operands = prop::collection::vec(operand(dtype, spatial), 1..5);
-            (Just(opset), operands, prop::collection::vec(attribute(spatial), 0..6))
-        });
+        let strategy =
+            (dtype, 1usize..3, 7i64..=ops::NEWEST_OPSET).prop_flat_map(|(dtype, spatial, opset)| {
+                let operands = prop::collection::vec(operand(dtype, spatial), 1..5);
+                (Just(opset), operands, prop::collection::vec(attribute(spatial), 0..6))
+            });
         let outcome = runner.run(&strategy, |(opset, operands, attributes)| {
             let model = single(domain, op_type, opset, &operands, &attributes);
             let run = || drop(import_bytes(&model.encode_to_vec(), None, &Options::default()));

@@ -38,7 +38,10 @@ pub const RULES: &[Rule] = &[
 fn batch_norm_affine(site: &Site, found: &mut Found) {
     let Some((norm, &[x, scale, bias, mean, variance])) = site.is::<BatchNorm>() else { return };
     let ty = site.ty(x);
-    if [scale, bias, mean, variance].iter().any(|&arg| !site.is_constant(arg) || site.ty(arg).dtype != ty.dtype) {
+    if [scale, bias, mean, variance]
+        .iter()
+        .any(|&arg| !site.is_constant(arg) || site.ty(arg).dtype != ty.dtype)
+    {
         return found.declined("its statistics are not constants of the operand's type");
     }
     let epsilon = Tensor::scalar(Scalar::from_f64(ty.dtype, norm.epsilon.wide()));
@@ -80,7 +83,8 @@ fn conv_scale(site: &Site, found: &mut Found) {
             found.declined("the weights are not constant");
             continue;
         }
-        let mut operands = vec![args[0].into(), Term::apply(Mul, [args[1].into(), along(factor.clone(), weights, 0)])];
+        let mut operands =
+            vec![args[0].into(), Term::apply(Mul, [args[1].into(), along(factor.clone(), weights, 0)])];
         operands.extend(args.get(2).map(|&bias| Term::apply(Mul, [bias.into(), factor])));
         found.equal(Term::apply(conv.clone(), operands));
     }
@@ -162,7 +166,9 @@ where
         let sizes = [site.ty(c), site.ty(d)].map(TensorType::elements);
         let merged = Term::apply(op.clone(), [c.into(), d.into()]);
         let shape = ops::shape::broadcast(&[&site.ty(c).shape, &site.ty(d).shape]);
-        if is_float(site) && shape.is_ok_and(|shape| shape.iter().product::<usize>() <= sizes[0].max(sizes[1])) {
+        if is_float(site)
+            && shape.is_ok_and(|shape| shape.iter().product::<usize>() <= sizes[0].max(sizes[1]))
+        {
             found.equal(Term::apply(op.clone(), [x.into(), merged]));
         }
     }

@@ -16,6 +16,10 @@ pub const RULES: &[Rule] = &[Rule { name: "fuse-epilogue", tolerance: 1e-6, appl
 const MOST_NODES: usize = 128;
 const MOST_DEPTH: usize = 40;
 
+/// Other tensors that an epilogue reads: each is a pointer to keep, and without a bound epilogues would reach through
+/// all residual blocks of a network.
+const MOST_READS: usize = 4;
+
 /// Fused chains of elementwise operators alone that a class may hold: one is enough, others are the same work
 /// associated differently.
 const MOST_CHAINS: usize = 4;
@@ -31,8 +35,12 @@ fn fuse_epilogue(site: &Site, found: &mut Found) {
     let mut tried: Vec<Id> = Vec::new();
     for &arg in args {
         let producer = site.egraph.find(arg);
-        let in_place = || (0..args.len()).all(|k| !site.same(args[k], producer) || map.reads_in_place(k, shape));
-        if tried.contains(&producer) || site.is_constant(producer) || site.ty(producer).shape != *shape || !in_place()
+        let in_place =
+            || (0..args.len()).all(|k| !site.same(args[k], producer) || map.reads_in_place(k, shape));
+        if tried.contains(&producer)
+            || site.is_constant(producer)
+            || site.ty(producer).shape != *shape
+            || !in_place()
         {
             continue;
         }
@@ -93,7 +101,14 @@ impl<'a> Root<'a> {
             _ => None,
         });
         if epilogue.size() > MOST_NODES || depth(&epilogue) > MOST_DEPTH {
-            return Err(format!("the epilogue would be an expression of {} nodes; at most {MOST_NODES} are", epilogue.size()));
+            return Err(format!(
+                "the epilogue would be an expression of {} nodes; at most {MOST_NODES} are",
+                epilogue.size()
+            ));
+        }
+        let reads = args.len() - self.operands;
+        if reads > MOST_READS {
+            return Err(format!("the epilogue would read {reads} other tensors; at most {MOST_READS} are"));
         }
         let root = Box::new(self.op.clone());
         let fused = Fused { root, root_operands: self.operands, epilogue, dtype: map.dtype };
@@ -108,7 +123,11 @@ impl<'a> Root<'a> {
 /// Fused nodes of the site's class that are elementwise from their root on.
 fn chains(site: &Site) -> usize {
     let nodes = site.egraph[site.class].nodes.iter();
-    nodes.filter(|node| matches!(node.op(), Some((AnyOp::Fused(_), _))) && Site { node, ..*site }.map().is_some()).count()
+    nodes
+        .filter(|node| {
+            matches!(node.op(), Some((AnyOp::Fused(_), _))) && Site { node, ..*site }.map().is_some()
+        })
+        .count()
 }
 
 fn depth(expr: &Expr) -> usize {

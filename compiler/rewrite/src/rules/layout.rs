@@ -27,7 +27,8 @@ fn channels_last(site: &Site, found: &mut Found) {
         return;
     }
     let Some(last) = op.in_layout(Layout::ChannelsLast).filter(|last| last != op) else { return };
-    let mut args = vec![transposed((*x).into(), Layout::ChannelsLast.join(0, 1, &(2..rank).collect::<Vec<_>>()))];
+    let mut args =
+        vec![transposed((*x).into(), Layout::ChannelsLast.join(0, 1, &(2..rank).collect::<Vec<_>>()))];
     args.extend(rest.iter().map(|&arg| Term::from(arg)));
     let back = Layout::ChannelsFirst.join(0, rank - 1, &(1..rank - 1).collect::<Vec<_>>());
     found.equal(transposed(Term::apply(last, args), back));
@@ -66,7 +67,10 @@ fn operands_before(site: &Site, args: &[Id]) -> Vec<(Vec<usize>, Vec<Term>)> {
     let result = site.result();
     let together = match site.map() {
         Some(map) => map.aligned,
-        None => matches!(site.node.op().map(|(op, _)| op.meaning(&site.types(args))), Some(Meaning::Concat { .. })),
+        None => matches!(
+            site.node.op().map(|(op, _)| op.meaning(&site.types(args))),
+            Some(Meaning::Concat { .. })
+        ),
     };
     let leading = if together { args } else { &args[..args.len().min(1)] };
     let mut permutations: Vec<(Vec<usize>, Id)> = Vec::new();
@@ -119,7 +123,8 @@ fn sink_transpose_reshape(site: &Site, found: &mut Found) {
         // Groups in the order of where their first axis of any extent lies in `x`.
         let extent = |axis: &usize| site.ty(arg).shape[*axis];
         let place = |group: &Group| {
-            let wide = group.before.clone().filter(|axis| extent(axis) > 1).map(|axis| permutation[axis]).min();
+            let wide =
+                group.before.clone().filter(|axis| extent(axis) > 1).map(|axis| permutation[axis]).min();
             wide.or(group.before.clone().map(|axis| permutation[axis]).min()).unwrap_or(usize::MAX)
         };
         let mut order: Vec<usize> = (0..groups.len()).collect();

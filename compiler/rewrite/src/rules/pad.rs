@@ -57,7 +57,8 @@ fn pad_average_pool(site: &Site, found: &mut Found) {
             Ok(window) => {
                 let more = |k: usize| (window.pads[k].0 - own[k].0, window.pads[k].1 - own[k].1);
                 let already = |k: usize| average.counted.get(k).copied().unwrap_or((0, 0));
-                let counted = (0..own.len()).map(|k| (already(k).0 + more(k).0, already(k).1 + more(k).1)).collect();
+                let counted =
+                    (0..own.len()).map(|k| (already(k).0 + more(k).0, already(k).1 + more(k).1)).collect();
                 let pool = Pool { window, ..average.pool.clone() };
                 equal(site, found, AveragePool { pool, counted }, padded[0]);
             }
@@ -76,7 +77,12 @@ fn equal(site: &Site, found: &mut Found, pool: impl Into<AnyOp>, x: egg::Id) {
 }
 
 /// `window` over what `pad` pads, if it fills with a value that the window gives for its own pads.
-fn wider(window: &Window, layout: Layout, pad: &Pad, neutral: impl Fn(Scalar) -> bool) -> Result<Window, String> {
+fn wider(
+    window: &Window,
+    layout: Layout,
+    pad: &Pad,
+    neutral: impl Fn(Scalar) -> bool,
+) -> Result<Window, String> {
     if pad.mode != PadMode::Constant {
         return Err("the pad repeats elements; a window's own pads are constant".to_owned());
     }

@@ -1,13 +1,14 @@
 //! Reshapes, transposes and slices that cancel, merge or do nothing.
 
+use egg::Id;
 use ir::TensorType;
 use loops::Expr;
 use ops::Meaning;
 use ops::ops::reshape::Reshape;
 use ops::ops::transpose::Transpose;
 
+use crate::Rule;
 use crate::rule::{Found, Site, Term};
-use crate::{Node, Rule};
 
 pub const RULES: &[Rule] = &[
     Rule { name: "view-of-all", tolerance: 0.0, apply: view_of_all },
@@ -16,7 +17,7 @@ pub const RULES: &[Rule] = &[
     Rule { name: "transpose-units", tolerance: 0.0, apply: transpose_units },
     Rule { name: "reshape-reshape", tolerance: 0.0, apply: reshape_reshape },
     Rule { name: "reshape-as-is", tolerance: 0.0, apply: reshape_as_is },
-    Rule { name: "proj-single", tolerance: 0.0, apply: proj_single },
+    Rule { name: "sink-reshape", tolerance: 0.0, apply: sink_reshape },
 ];
 
 /// `view(x) = x`, where the view shows every element of `x` in its place.
@@ -87,10 +88,43 @@ fn reshape_as_is(site: &Site, found: &mut Found) {
     }
 }
 
-/// The only result of an operator is the operator.
-fn proj_single(site: &Site, found: &mut Found) {
-    let Node::Proj(0, [of]) = site.node else { return };
-    if site.egraph[*of].data.types.len() == 1 {
-        found.equal((*of).into());
+/// `map(reshape(x), ...) = reshape(map(x, ...))`: so that the map can be an epilogue of what is before the reshape.
+fn sink_reshape(site: &Site, found: &mut Found) {
+    let (Some(map), Some((op, args))) = (site.map(), site.node.op()) else { return };
+    if site.is_constant(site.class) || !map.aligned {
+        return;
     }
+    let shape = &site.result().shape;
+    let mut shapes: Vec<&[usize]> = Vec::new();
+    for &arg in args.iter().filter(|&&arg| site.ty(arg).shape == *shape && !site.is_constant(arg)) {
+        for (_, inner) in site.forms_of::<Reshape>(arg) {
+            let before = site.ty(inner[0]).shape.as_slice();
+            if before != shape && !shapes.contains(&before) {
+                shapes.push(before);
+            }
+        }
+    }
+    for before in shapes {
+        let operands: Option<Vec<Term>> = args.iter().map(|&arg| before_reshape(site, arg, before)).collect();
+        if let Some(operands) = operands {
+            let map = Term::apply(op.clone(), operands);
+            found.equal(Term::apply(Reshape { shape: shape.clone() }, [map]));
+        }
+    }
+}
+
+/// `arg` as an operand of the map over `before`: the same elements in that shape, or what broadcasts alike.
+fn before_reshape(site: &Site, arg: Id, before: &[usize]) -> Option<Term> {
+    let (ty, shape) = (site.ty(arg), &site.result().shape);
+    if ty.shape == *shape {
+        let known = site.forms_of::<Reshape>(arg).find(|(_, inner)| site.ty(inner[0]).shape == before);
+        return Some(match known {
+            Some((_, inner)) => inner[0].into(),
+            None => Term::apply(Reshape { shape: before.to_vec() }, [arg.into()]),
+        });
+    }
+    // One element, or one per element of a last axis that the reshape keeps.
+    let last = ty.shape.last().copied().unwrap_or(1);
+    let kept = last == 1 || before.last() == shape.last();
+    (ty.elements() == last && kept).then(|| Term::apply(Reshape { shape: vec![last] }, [arg.into()]))
 }

@@ -77,7 +77,9 @@ impl Emitter<'_> {
             return;
         }
         let (bounds, discharged) = self.narrowed(axis);
-        let unroll = if inner.is_empty() && discharged.is_empty() { self.schedule.unroll } else { 1 };
+        // Tiles at the map's edge are written out by window column already.
+        let edge = self.unrolled.len() > self.schedule.unrolled_axes.len();
+        let unroll = if inner.is_empty() && discharged.is_empty() && !edge { self.schedule.unroll } else { 1 };
         let kept = self.guards.clone();
         let open = kept.iter().enumerate().filter(|(place, _)| !discharged.contains(place));
         self.guards = open.map(|(_, guard)| guard.clone()).collect();

@@ -2,10 +2,9 @@
 //! at a time.
 
 use super::{
-    BufferId, Contraction, Expr, Ids, Stmt, Tensorized, Unfit, bits, call, folded, load, packed, place, read_only,
-    result,
+    BufferId, Contraction, Expr, Ids, Stmt, Unfit, bits, call, folded, load, packed, place, read_only, result,
 };
-use crate::Argument;
+use crate::{Argument, Arranged};
 use ir::DType;
 use loops::{Binary, Fold, Nest, Reg, Source, Stage, Type};
 use targets::Target;
@@ -36,7 +35,7 @@ pub(super) fn nest(
     instruction: &Instruction,
     group: usize,
     target: &Target,
-) -> Result<Tensorized, Unfit> {
+) -> Result<Arranged, Unfit> {
     let taken = instruction.arguments[1].dtype;
     let raised = match (contraction.activations.dtype, taken) {
         (have, taken) if have == taken => false,
@@ -58,12 +57,13 @@ pub(super) fn nest(
         read_only("w", contraction.weights.dtype, tiling.weights().ty().elements()),
         result(contraction),
     ];
-    let mut arguments = vec![Argument::Source(Source::Operand(0)), packed(tiling.weights()), Argument::Result];
+    let mut arguments =
+        vec![Some(Argument::Source(Source::Operand(0))), packed(tiling.weights()), Some(Argument::Result)];
     if raised {
         buffers.push(read_only("correction", DType::I32, tiling.padded_columns()));
         arguments.push(packed(tiling.correction()));
     }
-    Ok(Tensorized { nest: Nest { name: name.to_string(), buffers, body: tiling.body() }, arguments })
+    Ok(Arranged { nest: Nest { name: name.to_string(), buffers, body: tiling.body() }, arguments })
 }
 
 /// The largest tile up to `most` that divides `extent`, if that is no less than half of it.
@@ -105,7 +105,8 @@ impl Tiling<'_> {
         let weight = contraction.weight(&Expr::Axis(0), &Expr::Axis(1), &Expr::Axis(2)).cast(DType::I32);
         let reduction = [contraction.outer_steps(), contraction.depth];
         let raised = Expr::Folded * Expr::constant(DType::I32, -128.0);
-        Stage::reduce(DType::I32, [self.padded_columns()], Fold::Sum, reduction, weight).finished(DType::I32, &raised)
+        Stage::reduce(DType::I32, [self.padded_columns()], Fold::Sum, reduction, weight)
+            .finished(DType::I32, &raised)
     }
 
     fn body(&self) -> Vec<Stmt> {
@@ -118,7 +119,8 @@ impl Tiling<'_> {
         ids.over(around, &[], &mut |ids, around| {
             ids.tiles(tiled, self.rows, &mut |ids, row, rows| {
                 // Without a row axis there is no coordinate.
-                let at = |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
+                let at =
+                    |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
                 let rows: Vec<Vec<Expr>> =
                     (0..rows).map(|r| at(folded(row.clone() + Expr::int(r as i64)))).collect();
                 ids.tiles(self.contraction.columns, self.block(), &mut |ids, column, columns| {
@@ -145,7 +147,9 @@ impl Tiling<'_> {
             .collect();
         body.extend(ids.over(&self.contraction.outer, &[], &mut |ids, outer| {
             let depth = self.contraction.depth;
-            ids.tiles(depth, self.group, &mut |ids, k, valid| self.step(ids, &sums, rows, column, outer, &k, valid))
+            ids.tiles(depth, self.group, &mut |ids, k, valid| {
+                self.step(ids, &sums, rows, column, outer, &k, valid)
+            })
         }));
         for (row, sums) in rows.iter().zip(&sums) {
             for (v, &sum) in sums.iter().enumerate() {
@@ -170,9 +174,10 @@ impl Tiling<'_> {
         valid: usize,
     ) -> Vec<Stmt> {
         let [_, a, b] = [0, 1, 2].map(|k| self.instruction.arguments[k]);
-        let outer_position = outer.iter().zip(&self.contraction.outer).fold(Expr::int(0), |sum, (axis, &extent)| {
-            sum * Expr::int(extent as i64) + axis.clone()
-        });
+        let outer_position = outer
+            .iter()
+            .zip(&self.contraction.outer)
+            .fold(Expr::int(0), |sum, (axis, &extent)| sum * Expr::int(extent as i64) + axis.clone());
         let depth = self.groups() * self.group;
         let position = outer_position * Expr::int(depth as i64) + k.clone();
         let steps = Expr::int((self.contraction.outer_steps() * depth) as i64);
@@ -186,8 +191,13 @@ impl Tiling<'_> {
             })
             .collect();
         for (row, sums) in rows.iter().zip(sums) {
-            let axes: Vec<Expr> =
-                row.iter().cloned().chain([Expr::int(0)]).chain(outer.iter().cloned()).chain([k.clone()]).collect();
+            let axes: Vec<Expr> = row
+                .iter()
+                .cloned()
+                .chain([Expr::int(0)])
+                .chain(outer.iter().cloned())
+                .chain([k.clone()])
+                .collect();
             let group = load(ACTIVATIONS, self.contraction.activations.at(&axes), self.group, valid);
             let mut groups = self.splat(bits(DType::I32, group));
             if self.raised {

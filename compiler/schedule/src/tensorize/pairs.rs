@@ -2,10 +2,9 @@
 //! once, into a scratch buffer, the weights each time they are read, in the order of the scratch.
 
 use super::{
-    BufferId, Contraction, Expr, Ids, Stmt, Tensorized, Unfit, bits, call, folded, load, packed, place, read_only,
-    result,
+    BufferId, Contraction, Expr, Ids, Stmt, Unfit, bits, call, folded, load, packed, place, read_only, result,
 };
-use crate::Argument;
+use crate::{Argument, Arranged};
 use ir::DType;
 use loops::{Access, Buffer, Nest, Reg, Source, Stage, Type};
 use targets::Target;
@@ -23,7 +22,7 @@ const COLUMNS: usize = 2;
 /// Bytes that are widened at a time, to as many pairs as there are widening instructions.
 const GROUP: usize = 4;
 /// Groups per iteration of the inner loop.
-const UNROLL: usize = 2;
+const UNROLL: usize = 4;
 
 struct Pairs<'a> {
     contraction: &'a Contraction,
@@ -37,7 +36,7 @@ pub(super) fn nest(
     contraction: &Contraction,
     dot: &Instruction,
     target: &Target,
-) -> Result<Tensorized, Unfit> {
+) -> Result<Arranged, Unfit> {
     for operand in [&contraction.activations, &contraction.weights] {
         if operand.dtype != DType::I8 {
             return Err(Unfit(format!("{} takes i8, widened, not {}", dot.name, operand.dtype)));
@@ -64,8 +63,13 @@ pub(super) fn nest(
             access: Access::Scratch,
         },
     ];
-    let arguments = vec![Argument::Source(Source::Operand(0)), packed(pairs.weights()), Argument::Result];
-    Ok(Tensorized { nest: Nest { name: name.to_string(), buffers, body: pairs.body() }, arguments })
+    let arguments = vec![
+        Some(Argument::Source(Source::Operand(0))),
+        packed(pairs.weights()),
+        Some(Argument::Result),
+        None,
+    ];
+    Ok(Arranged { nest: Nest { name: name.to_string(), buffers, body: pairs.body() }, arguments })
 }
 
 impl Pairs<'_> {
@@ -97,7 +101,8 @@ impl Pairs<'_> {
         let mut ids = Ids::default();
         ids.over(around, &[], &mut |ids, around| {
             ids.tiles(tiled, ROWS, &mut |ids, row, rows| {
-                let at = |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
+                let at =
+                    |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
                 let rows: Vec<Vec<Expr>> =
                     (0..rows).map(|r| at(folded(row.clone() + Expr::int(r as i64)))).collect();
                 let mut body = self.widen_rows(ids, &rows);
@@ -109,13 +114,14 @@ impl Pairs<'_> {
         })
     }
 
-    /// Fills the scratch: `[group, row, even or odd pair]`; missing bytes are zero.
+    /// Fills the scratch: `[group, even or odd pair, row]`; missing bytes are zero.
     fn widen_rows(&self, ids: &mut Ids, rows: &[Vec<Expr>]) -> Vec<Stmt> {
         ids.over(&self.contraction.outer, &[], &mut |ids, outer| {
             ids.tiles(self.contraction.depth, GROUP, &mut |ids, k, valid| {
-                let first = outer.iter().zip(&self.contraction.outer).fold(Expr::int(0), |sum, (axis, &extent)| {
-                    sum * Expr::int(extent as i64) + axis.clone()
-                });
+                let first = outer
+                    .iter()
+                    .zip(&self.contraction.outer)
+                    .fold(Expr::int(0), |sum, (axis, &extent)| sum * Expr::int(extent as i64) + axis.clone());
                 let position = first * Expr::int((self.depth_groups() * GROUP) as i64) + k.clone();
                 let mut body = Vec::new();
                 for (r, row) in rows.iter().enumerate() {
@@ -136,7 +142,7 @@ impl Pairs<'_> {
 
     /// The scratch's place of a pair; `k` is `GROUP` times the group, and a group takes as many places.
     fn widened(&self, k: &Expr, row: usize, half: usize) -> Expr {
-        folded(k.clone() + Expr::int((row * 2 + half) as i64))
+        folded(k.clone() + Expr::int((half * ROWS + row) as i64))
     }
 
     fn tile(&self, ids: &mut Ids, rows: &[Vec<Expr>], column: &Expr, columns: usize) -> Vec<Stmt> {
@@ -149,7 +155,9 @@ impl Pairs<'_> {
         let depth = self.groups() * GROUP;
         body.extend(ids.tiles(depth, GROUP * UNROLL, &mut |ids, k, extent| {
             let groups = (0..extent).step_by(GROUP);
-            groups.flat_map(|g| self.group(ids, &sums, column, &folded(k.clone() + Expr::int(g as i64)))).collect()
+            groups
+                .flat_map(|g| self.group(ids, &sums, column, &folded(k.clone() + Expr::int(g as i64))))
+                .collect()
         }));
         for (row, sums) in rows.iter().zip(&sums) {
             for (c, &sum) in sums.iter().enumerate() {
@@ -165,21 +173,25 @@ impl Pairs<'_> {
         let pair = self.dot.arguments[1];
         let depth = Expr::int((self.groups() * GROUP) as i64);
         let mut body = Vec::new();
-        let mut activations = Vec::new();
-        for row in 0..sums.len() {
-            let load_pair = |half| {
-                bits(pair.dtype, load(WIDENED, self.widened(k, row, half), 1, 1))
-            };
-            activations.push([0, 1].map(|half| ids.declare(&mut body, pair, load_pair(half))));
-        }
-        for c in 0..sums[0].len() {
-            let index = column.clone() * depth.clone() + k.clone() * Expr::int(COLUMNS as i64);
-            let word = load(WEIGHTS, index + Expr::int((c * GROUP) as i64), GROUP, GROUP);
-            let word = ids.declare(&mut body, Type::vector(DType::I8, GROUP), word);
-            let weights = self.widen.map(|widen| ids.declare(&mut body, pair, call(widen, vec![Expr::Reg(word)])));
-            for (sums, activations) in sums.iter().zip(&activations) {
-                for (&a, &w) in activations.iter().zip(&weights) {
-                    let args = vec![Expr::Reg(sums[c]), Expr::Reg(a), Expr::Reg(w)];
+        let words: Vec<Reg> = (0..sums[0].len())
+            .map(|c| {
+                let index = column.clone() * depth.clone() + k.clone() * Expr::int(COLUMNS as i64);
+                let word = load(WEIGHTS, index + Expr::int((c * GROUP) as i64), GROUP, GROUP);
+                ids.declare(&mut body, Type::vector(DType::I8, GROUP), word)
+            })
+            .collect();
+        // One half after the other: no more than one pair of each row is held at a time.
+        for (half, widen) in self.widen.iter().enumerate() {
+            let activations: Vec<Reg> = (0..sums.len())
+                .map(|row| {
+                    let pairs = load(WIDENED, self.widened(k, row, half), 1, 1);
+                    ids.declare(&mut body, pair, bits(pair.dtype, pairs))
+                })
+                .collect();
+            for (c, &word) in words.iter().enumerate() {
+                let weights = ids.declare(&mut body, pair, call(widen, vec![Expr::Reg(word)]));
+                for (sums, &activations) in sums.iter().zip(&activations) {
+                    let args = vec![Expr::Reg(sums[c]), Expr::Reg(activations), Expr::Reg(weights)];
                     body.push(Stmt::Set { reg: sums[c], value: call(self.dot, args) });
                 }
             }

@@ -1,10 +1,8 @@
 //! Dot products over whole vectors: one dense column of weights after the other, in loops as plain as they can be. The
 //! back end forms tail-predicated low-overhead loops of vmlava from them, the instruction's own name is never called.
 
-use super::{
-    BufferId, Contraction, Expr, Ids, Stmt, Tensorized, Unfit, load, packed, place, read_only, result,
-};
-use crate::Argument;
+use super::{BufferId, Contraction, Expr, Ids, Stmt, Unfit, load, packed, place, read_only, result};
+use crate::{Argument, Arranged};
 use ir::DType;
 use loops::{Nest, Reg, Source, Stage, Type};
 use targets::instructions::Instruction;
@@ -17,7 +15,7 @@ pub(super) fn nest(
     name: &str,
     contraction: &Contraction,
     instruction: &Instruction,
-) -> Result<Tensorized, Unfit> {
+) -> Result<Arranged, Unfit> {
     let taken = instruction.arguments[1].dtype;
     if contraction.activations.dtype != taken {
         let have = contraction.activations.dtype;
@@ -28,8 +26,12 @@ pub(super) fn nest(
         read_only("w", contraction.weights.dtype, weights(contraction).ty().elements()),
         result(contraction),
     ];
-    let arguments = vec![Argument::Source(Source::Operand(0)), packed(weights(contraction)), Argument::Result];
-    Ok(Tensorized { nest: Nest { name: name.to_string(), buffers, body: body(contraction) }, arguments })
+    let arguments = vec![
+        Some(Argument::Source(Source::Operand(0))),
+        packed(weights(contraction)),
+        Some(Argument::Result),
+    ];
+    Ok(Arranged { nest: Nest { name: name.to_string(), buffers, body: body(contraction) }, arguments })
 }
 
 /// `[column, outer reduction, k]`.
@@ -48,7 +50,9 @@ fn body(contraction: &Contraction) -> Vec<Stmt> {
             let mut body = Vec::new();
             let sum = ids.declare(&mut body, i32_scalar, zero.clone());
             body.extend(ids.over(&contraction.outer, &[], &mut |ids, outer| {
-                ids.repeat(contraction.depth, 1, |_, k| vec![step(contraction, sum, rows, &column, outer, &k)])
+                ids.repeat(contraction.depth, 1, |_, k| {
+                    vec![step(contraction, sum, rows, &column, outer, &k)]
+                })
             }));
             let index = place(contraction, rows, column);
             body.push(Stmt::Store { buffer: RESULT, index, value: Expr::Reg(sum), valid: 1 });
@@ -60,9 +64,10 @@ fn body(contraction: &Contraction) -> Vec<Stmt> {
 fn step(contraction: &Contraction, sum: Reg, rows: &[Expr], column: &Expr, outer: &[Expr], k: &Expr) -> Stmt {
     let axes: Vec<Expr> =
         rows.iter().cloned().chain([Expr::int(0)]).chain(outer.iter().cloned()).chain([k.clone()]).collect();
-    let position = outer.iter().zip(&contraction.outer).fold(column.clone(), |sum, (axis, &extent)| {
-        sum * Expr::int(extent as i64) + axis.clone()
-    });
+    let position = outer
+        .iter()
+        .zip(&contraction.outer)
+        .fold(column.clone(), |sum, (axis, &extent)| sum * Expr::int(extent as i64) + axis.clone());
     let weight = position * Expr::int(contraction.depth as i64) + k.clone();
     let activation = load(ACTIVATIONS, contraction.activations.at(&axes), 1, 1).cast(DType::I32);
     let product = activation * load(WEIGHTS, weight, 1, 1).cast(DType::I32);

@@ -1,0 +1,329 @@
+//! Stages of a definition computed into one another row by row: of what lies between two of them only the rows that the
+//! later one looks at exist, in a ring.
+//!
+//! Each stage is lowered as usual, for one row of its domain; the row's number is a loop variable around it.
+
+use loops::affine::Affine;
+use loops::{
+    Access, Binary, Buffer, BufferId, Compare, Definition, Expr, LoopVar, Nest, Reg, Source, Stage, Stmt,
+};
+use targets::Target;
+
+use crate::{Argument, Arranged, Destination, Operand, Unfit, View, lower};
+
+/// What stands for the row in a stage that is lowered for one.
+const ROW: LoopVar = LoopVar(u32::MAX);
+
+/// Loops for a chain of stages, each reading the one before at a window of rows that moves down: a depthwise
+/// convolution in its pointwise consumer, an expansion in its depthwise consumer, or all three.
+///
+/// `rows` is the axis of all stages' domains that is walked; `operands` are the definition's, without its stages. The
+/// last stage is the only result, row-major.
+pub fn line_buffer(
+    name: &str,
+    definition: &Definition,
+    rows: usize,
+    operands: &[Operand],
+    target: &Target,
+) -> Result<Arranged, Unfit> {
+    let last = definition.stages.len() - 1;
+    if definition.results != [last] {
+        return Err(Unfit("only the last stage may be a result".to_string()));
+    }
+    let windows =
+        definition.stages.iter().enumerate().skip(1).map(|(k, stage)| Window::of(stage, k - 1, rows));
+    let windows = windows.collect::<Result<Vec<Window>, Unfit>>()?;
+    let (buffers, arguments) = (Vec::new(), Vec::new());
+    let mut chain =
+        Chain { definition, rows, target, operands, windows, buffers, arguments, loops: 0, registers: 0 };
+    let whole = Expr::int(chain.extent(last)? as i64);
+    let body = chain.rows_of(last, Expr::int(0), whole, 0)?;
+    let nest = Nest { name: name.to_string(), buffers: chain.buffers, body };
+    Ok(Arranged { nest, arguments: chain.arguments })
+}
+
+/// The rows of the stage before that row `p` of a stage reads: `step · p + low ..= step · p + high`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Window {
+    step: i64,
+    low: i64,
+    high: i64,
+}
+
+impl Window {
+    fn of(stage: &Stage, before: usize, rows: usize) -> Result<Window, Unfit> {
+        let mut windows = Vec::new();
+        for expr in [Some(&stage.body), stage.finish.as_ref()].into_iter().flatten() {
+            expr.any(&mut |node| {
+                if let Expr::Read { source: Source::Stage(k), index } = node {
+                    windows.push(if *k == before { Window::of_index(stage, index, rows) } else { None });
+                }
+                false
+            });
+        }
+        let unfit =
+            || Unfit(format!("stage {} does not read stage {before} at a window of rows", before + 1));
+        let windows: Vec<Window> = windows.into_iter().collect::<Option<_>>().ok_or_else(unfit)?;
+        let all = windows.into_iter().map(Some).reduce(|a, b| {
+            let (a, b) = (a?, b?);
+            (a.step == b.step).then(|| Window { low: a.low.min(b.low), high: a.high.max(b.high), ..a })
+        });
+        let window = all.flatten().ok_or_else(unfit)?;
+        // Rows are computed one after the other; none is left out.
+        if window.step < 1 || window.step > window.len() { Err(unfit()) } else { Ok(window) }
+    }
+
+    fn of_index(stage: &Stage, index: &[Expr], rows: usize) -> Option<Window> {
+        let rank = stage.domain.len();
+        let sum = Affine::of(index.get(rows)?);
+        let coefficients = sum.over_axes(rank + stage.reduction.len())?;
+        let mut window = Window { step: coefficients[rows], low: sum.offset, high: sum.offset };
+        for (axis, &coefficient) in coefficients.iter().enumerate().filter(|(axis, _)| *axis != rows) {
+            let extent = match axis.checked_sub(rank) {
+                Some(reduction) => stage.reduction[reduction],
+                None if coefficient != 0 => return None,
+                None => continue,
+            };
+            let reach = coefficient * (extent as i64 - 1);
+            window.low += reach.min(0);
+            window.high += reach.max(0);
+        }
+        Some(window)
+    }
+
+    /// Rows that must be there at once.
+    fn len(self) -> i64 {
+        self.high - self.low + 1
+    }
+}
+
+struct Chain<'a> {
+    definition: &'a Definition,
+    rows: usize,
+    target: &'a Target,
+    operands: &'a [Operand],
+    /// `windows[k]`: what stage `k + 1` reads of stage `k`.
+    windows: Vec<Window>,
+    buffers: Vec<Buffer>,
+    /// `None` for a ring.
+    arguments: Vec<Option<Argument>>,
+    /// Ids that are taken.
+    loops: u32,
+    registers: u32,
+}
+
+impl Chain<'_> {
+    /// The stage's rows `from..to`; `first` is the first that is ever computed.
+    fn rows_of(&mut self, stage: usize, from: Expr, to: Expr, first: i64) -> Result<Vec<Stmt>, Unfit> {
+        let var = LoopVar(self.loops);
+        self.loops += 1;
+        let row = Expr::Loop(var);
+        let mut body = Vec::new();
+        if let Some(before) = stage.checked_sub(1) {
+            // The rows that this row needs and the one above it did not.
+            let window = self.windows[before];
+            let end = |row: Expr| row * Expr::int(window.step) + Expr::int(window.high + 1);
+            let first_before = (window.step * first + window.low).max(0);
+            let next = Expr::int(first_before).max(end(row.clone() - Expr::int(1)));
+            let is_first = Expr::compare(Compare::Eq, row.clone(), Expr::int(first));
+            let from = Expr::select(is_first, Expr::int(first_before), next);
+            let to = Expr::int(self.extent(before)? as i64).min(end(row.clone()));
+            body.extend(self.rows_of(before, from, to, first_before)?);
+        }
+        body.extend(self.row_of(stage, &row)?);
+        Ok(vec![Stmt::For { var, from, to, step: 1, parallel: false, body }])
+    }
+
+    fn extent(&self, stage: usize) -> Result<usize, Unfit> {
+        let domain = &self.definition.stages[stage].domain;
+        domain
+            .get(self.rows)
+            .copied()
+            .ok_or_else(|| Unfit(format!("stage {stage} has no axis {}", self.rows)))
+    }
+
+    /// The shape that a stage is kept in: the ring's rows, or all of the last stage's.
+    fn kept(&self, stage: usize) -> Vec<usize> {
+        let mut shape = self.definition.stages[stage].domain.clone();
+        if let (Some(extent), Some(window)) = (shape.get_mut(self.rows), self.windows.get(stage)) {
+            *extent = window.len() as usize;
+        }
+        shape
+    }
+
+    /// Where a row of a stage is kept.
+    fn slot(&self, stage: usize, row: Expr) -> Expr {
+        match self.windows.get(stage).map(|window| window.len()) {
+            None => row,
+            Some(1) => Expr::int(0),
+            Some(rows) => Expr::binary(Binary::Rem, row, Expr::int(rows)),
+        }
+    }
+
+    /// One row of a stage, lowered on its own and put into its place.
+    fn row_of(&mut self, stage: usize, row: &Expr) -> Result<Vec<Stmt>, Unfit> {
+        let mut operands = self.operands.to_vec();
+        if let Some(before) = stage.checked_sub(1) {
+            let shape = self.kept(before);
+            operands.push(Operand {
+                source: Source::Stage(before),
+                dtype: self.definition.stages[before].dtype,
+                len: shape.iter().product(),
+                view: View::contiguous(&shape),
+                constant: false,
+            });
+        }
+        let shape = self.kept(stage);
+        let result = Destination { len: shape.iter().product(), view: View::contiguous(&shape) };
+        let kernel = lower("row", &self.one_row(stage), &operands, &result, self.target);
+        let kernel = kernel.map_err(|error| Unfit(error.to_string()))?;
+        let written = kernel.result_argument().map(|k| BufferId(k as u32));
+        let buffers = kernel.nest.buffers.into_iter().zip(kernel.arguments);
+        let moved = Moved {
+            row,
+            written,
+            place: self.slot(stage, row.clone()) * Expr::int(result.view.strides[self.rows]),
+            buffers: buffers.map(|(buffer, argument)| self.buffer(stage, buffer, argument)).collect(),
+            loops: self.loops,
+            registers: self.registers,
+        };
+        let body = moved.block(&kernel.nest.body);
+        self.take_ids(&body);
+        Ok(body)
+    }
+
+    /// The stage with one row, numbered [`ROW`]; the rows that it reads are looked up in their ring.
+    fn one_row(&self, stage: usize) -> Stage {
+        let mut one = self.definition.stages[stage].clone();
+        one.domain[self.rows] = 1;
+        let place = |expr: &Expr| {
+            expr.rewrite(&mut |node| match node {
+                Expr::Axis(axis) if *axis == self.rows => Some(Expr::Loop(ROW)),
+                Expr::Read { source: Source::Stage(before), index } => {
+                    let mut index = index.clone();
+                    index[self.rows] = self.slot(*before, index[self.rows].clone());
+                    Some(Expr::Read { source: Source::Stage(*before), index })
+                }
+                _ => None,
+            })
+        };
+        one.body = place(&one.body);
+        one.finish = one.finish.as_ref().map(place);
+        one
+    }
+
+    /// The chain's buffer for one of a lowered row.
+    fn buffer(&mut self, stage: usize, mut buffer: Buffer, argument: Argument) -> BufferId {
+        let last = stage == self.windows.len();
+        let (name, argument) = match argument {
+            Argument::Source(Source::Stage(k)) => (format!("ring{k}"), None),
+            Argument::Result if !last => (format!("ring{stage}"), None),
+            Argument::Result => ("y".to_string(), Some(Argument::Result)),
+            Argument::Source(Source::Operand(k)) => (format!("x{k}"), Some(argument)),
+            Argument::Source(Source::Table(k)) => (format!("t{k}"), Some(argument)),
+            Argument::Packed { .. } => (format!("w{}", self.buffers.len()), Some(argument)),
+        };
+        if let Some(known) = self.buffers.iter().position(|buffer| buffer.name == name) {
+            return BufferId(known as u32);
+        }
+        if argument.is_none() {
+            buffer.access = Access::Scratch;
+        }
+        self.buffers.push(Buffer { name, ..buffer });
+        self.arguments.push(argument);
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    fn take_ids(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            match stmt {
+                Stmt::For { var, body, .. } => {
+                    self.loops = self.loops.max(var.0 + 1);
+                    self.take_ids(body);
+                }
+                Stmt::If { then, otherwise, .. } => {
+                    self.take_ids(then);
+                    self.take_ids(otherwise);
+                }
+                Stmt::Let { reg, .. } => self.registers = self.registers.max(reg.0 + 1),
+                Stmt::Set { .. } | Stmt::Store { .. } => {}
+            }
+        }
+    }
+}
+
+/// How a lowered row becomes part of the chain's nest.
+struct Moved<'a> {
+    /// The row's number.
+    row: &'a Expr,
+    /// The row's own result, whose places move by `place`.
+    written: Option<BufferId>,
+    place: Expr,
+    /// The chain's buffer for each of the row's.
+    buffers: Vec<BufferId>,
+    /// Ids before these are taken.
+    loops: u32,
+    registers: u32,
+}
+
+impl Moved<'_> {
+    fn block(&self, body: &[Stmt]) -> Vec<Stmt> {
+        body.iter().map(|stmt| self.stmt(stmt)).collect()
+    }
+
+    fn stmt(&self, stmt: &Stmt) -> Stmt {
+        match stmt {
+            Stmt::For { var, from, to, step, body, .. } => Stmt::For {
+                var: LoopVar(var.0 + self.loops),
+                from: self.expr(from),
+                to: self.expr(to),
+                step: *step,
+                // The rows around it run one after the other.
+                parallel: false,
+                body: self.block(body),
+            },
+            Stmt::If { condition, then, otherwise } => Stmt::If {
+                condition: self.expr(condition),
+                then: self.block(then),
+                otherwise: self.block(otherwise),
+            },
+            Stmt::Let { reg, ty, value } => {
+                Stmt::Let { reg: self.register(*reg), ty: *ty, value: self.expr(value) }
+            }
+            Stmt::Set { reg, value } => Stmt::Set { reg: self.register(*reg), value: self.expr(value) },
+            Stmt::Store { buffer, index, value, valid } => Stmt::Store {
+                buffer: self.buffers[buffer.0 as usize],
+                index: self.index(*buffer, &self.expr(index)),
+                value: self.expr(value),
+                valid: *valid,
+            },
+        }
+    }
+
+    fn register(&self, reg: Reg) -> Reg {
+        Reg(reg.0 + self.registers)
+    }
+
+    fn index(&self, buffer: BufferId, index: &Expr) -> Expr {
+        let index = Affine::of(index);
+        match Some(buffer) == self.written {
+            true => index.plus(&Affine::of(&self.place), 1).to_expr(),
+            false => index.to_expr(),
+        }
+    }
+
+    fn expr(&self, expr: &Expr) -> Expr {
+        expr.rewrite(&mut |node| match node {
+            Expr::Loop(ROW) => Some(self.row.clone()),
+            Expr::Loop(var) => Some(Expr::Loop(LoopVar(var.0 + self.loops))),
+            Expr::Reg(reg) => Some(Expr::Reg(self.register(*reg))),
+            Expr::Load { buffer, index, lanes, valid } => Some(Expr::Load {
+                buffer: self.buffers[buffer.0 as usize],
+                index: Box::new(self.index(*buffer, index)),
+                lanes: *lanes,
+                valid: *valid,
+            }),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Chains of convolutions through line buffers, against their definitions: only rows of what lies between exist.
+
+use ir::{DType, Tensor, TensorType};
+use loops::{Access, Definition, Expr, Fold, Source, Stage, evaluate, interpret};
+use schedule::{Argument, Operand, View, line_buffer};
+use targets::Target;
+
+const WIDTH: usize = 7;
+
+/// A 3×3 depthwise convolution of `source`, an image of `height` rows and `channels`, padded by one; `weights` is
+/// `[3, 3, channels]`; then a rectifier.
+fn depthwise(source: Source, weights: usize, height: usize, stride: usize, channels: usize) -> Stage {
+    let at = |out, kernel| Expr::Axis(out) * Expr::int(stride as i64) + Expr::Axis(kernel) - Expr::int(1);
+    let (y, x, c) = (at(0, 3), at(1, 4), Expr::Axis(2));
+    let inside = y.clone().within(height).and(x.clone().within(WIDTH));
+    let weight = Expr::read(Source::Operand(weights), [Expr::Axis(3), Expr::Axis(4), c.clone()]);
+    let product = Expr::read(source, [y, x, c]) * weight;
+    let domain = [height.div_ceil(stride), WIDTH.div_ceil(stride), channels];
+    Stage::reduce(DType::F32, domain, Fold::Sum, [3, 3], Expr::select(inside, product, Expr::f32(0.0)))
+        .finished(DType::F32, &Expr::Folded.max(Expr::f32(0.0)))
+}
+
+/// A 1×1 convolution of `source` with weights `[channels, outputs]`.
+fn pointwise(source: Source, weights: usize, [height, width, channels]: [usize; 3], outputs: usize) -> Stage {
+    let weight = Expr::read(Source::Operand(weights), [Expr::Axis(3), Expr::Axis(2)]);
+    let product = Expr::read(source, [Expr::Axis(0), Expr::Axis(1), Expr::Axis(3)]) * weight;
+    Stage::reduce(DType::F32, [height, width, outputs], Fold::Sum, [channels], product)
+}
+
+/// Small integers: sums are exact in every order.
+fn values(shape: &[usize], seed: usize) -> Tensor {
+    let len = shape.iter().product();
+    let values: Vec<f32> = (0..len).map(|k| ((k * 37 + seed * 11) % 9) as f32 - 4.0).collect();
+    Tensor::from_slice(shape, &values)
+}
+
+fn images(shapes: &[&[usize]]) -> Vec<Tensor> {
+    shapes.iter().enumerate().map(|(k, shape)| values(shape, k)).collect()
+}
+
+/// Runs the chain through line buffers; gives the elements of each of them.
+fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
+    let expected = evaluate(definition, &operands.iter().collect::<Vec<_>>()).remove(0);
+    let described: Vec<Operand> = operands
+        .iter()
+        .enumerate()
+        .map(|(k, tensor)| Operand {
+            source: Source::Operand(k),
+            dtype: tensor.ty.dtype,
+            view: View::contiguous(&tensor.ty.shape),
+            len: tensor.ty.elements(),
+            constant: k > 0,
+        })
+        .collect();
+    let kernel = line_buffer("chain", definition, 0, &described, &Target::preset(on).unwrap()).unwrap();
+    let nan = |len: usize| Tensor::from_slice([len], &vec![f32::NAN; len]);
+    let mut buffers: Vec<Tensor> = kernel
+        .arguments
+        .iter()
+        .zip(&kernel.nest.buffers)
+        .map(|(argument, buffer)| match argument {
+            Some(Argument::Source(Source::Operand(k))) => operands[*k].clone(),
+            Some(Argument::Packed { source: Source::Operand(k), packing }) => {
+                evaluate(packing, &[&operands[*k].reshaped([operands[*k].ty.elements()])]).remove(0)
+            }
+            Some(Argument::Result) | None => nan(buffer.len),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    interpret(&kernel.nest, &mut buffers, &()).unwrap_or_else(|error| panic!("{error}\n{}", kernel.nest));
+    let result =
+        kernel.arguments.iter().position(|argument| matches!(argument, Some(Argument::Result))).unwrap();
+    assert_eq!(buffers[result].to_f64s(), expected.to_f64s(), "on {on}:\n{}", kernel.nest);
+    let rings = kernel.nest.buffers.iter().filter(|buffer| buffer.access == Access::Scratch);
+    rings.map(|ring| ring.len).collect()
+}
+
+const MACHINES: [&str; 3] = ["x86-64-v4", "neoverse-n1", "cortex-m4f"];
+
+#[test]
+fn a_depthwise_convolution_inside_its_pointwise_consumer() {
+    for (on, stride) in MACHINES.iter().flat_map(|on| [(on, 1), (on, 2)]) {
+        let (height, channels, outputs) = (9, 20, 33);
+        let (rows, columns) = (height / stride + stride - 1, WIDTH / stride + stride - 1);
+        let first = depthwise(Source::Operand(0), 1, height, stride, channels);
+        let second = pointwise(Source::Stage(0), 2, [rows, columns, channels], outputs);
+        let operands = images(&[&[height, WIDTH, channels], &[3, 3, channels], &[channels, outputs]]);
+        let rings = check(&Definition::of(vec![first, second]), &operands, on);
+        assert_eq!(rings, [columns * channels], "one row");
+    }
+}
+
+#[test]
+fn an_expansion_inside_its_depthwise_consumer() {
+    for (on, stride) in MACHINES.iter().flat_map(|on| [(on, 1), (on, 2)]) {
+        let (height, inputs, channels) = (8, 5, 24);
+        let first = pointwise(Source::Operand(0), 1, [height, WIDTH, inputs], channels);
+        let second = depthwise(Source::Stage(0), 2, height, stride, channels);
+        let operands = images(&[&[height, WIDTH, inputs], &[inputs, channels], &[3, 3, channels]]);
+        let rings = check(&Definition::of(vec![first, second]), &operands, on);
+        assert_eq!(rings, [3 * WIDTH * channels], "three rows");
+    }
+}
+
+#[test]
+fn an_inverted_bottleneck_in_one_nest() {
+    for on in MACHINES {
+        let (height, inputs, channels, outputs) = (6, 4, 17, 8);
+        let stages = vec![
+            pointwise(Source::Operand(0), 1, [height, WIDTH, inputs], channels),
+            depthwise(Source::Stage(0), 2, height, 1, channels),
+            pointwise(Source::Stage(1), 3, [height, WIDTH, channels], outputs),
+        ];
+        let shapes: [&[usize]; 4] =
+            [&[height, WIDTH, inputs], &[inputs, channels], &[3, 3, channels], &[channels, outputs]];
+        let operands = images(&shapes);
+        let mut rings = check(&Definition::of(stages), &operands, on);
+        rings.sort_unstable();
+        assert_eq!(rings, [WIDTH * channels, 3 * WIDTH * channels]);
+    }
+}
+
+#[test]
+fn a_stage_that_reads_all_rows_is_refused() {
+    let sum = Expr::read(Source::Stage(0), [Expr::Axis(1), Expr::Axis(0)]);
+    let stages = vec![
+        Stage::map(DType::F32, [4, 4], Expr::read(Source::Operand(0), [Expr::Axis(0), Expr::Axis(1)])),
+        Stage::reduce(DType::F32, [4], Fold::Sum, [4], sum),
+    ];
+    let ty = TensorType::new(DType::F32, [4, 4]);
+    let operand = Operand {
+        source: Source::Operand(0),
+        dtype: ty.dtype,
+        view: View::contiguous(&ty.shape),
+        len: 16,
+        constant: false,
+    };
+    let target = Target::preset("x86-64-v3").unwrap();
+    let error = line_buffer("k", &Definition::of(stages), 0, &[operand], &target).unwrap_err();
+    assert_eq!(error.to_string(), "stage 1 does not read stage 0 at a window of rows");
+}
