@@ -50,16 +50,24 @@ impl Artifact {
 }
 
 /// Compiles one model. Each stage's own documentation says what it needs and leaves.
-pub fn compile(model: &Path, target: &Target, options: &Options, watch: &mut Watch) -> Result<Artifact, Diagnostics> {
+pub fn compile(
+    model: &Path,
+    target: &Target,
+    options: &Options,
+    watch: &mut Watch,
+) -> Result<Artifact, Diagnostics> {
     let name = library_name(model, options)?;
-    let imported = watch.stage("import", || onnx::import(model, &options.pins)).map_err(problems::diagnostics)?;
+    let imported =
+        watch.stage("import", || onnx::import(model, &options.pins)).map_err(problems::diagnostics)?;
     watch.graph(Dump::Import, &imported.graph)?;
     let graph = watch.stage("rewrite", || rewrite(&imported.graph))?;
     watch.graph(Dump::Rewrite, &graph)?;
-    let lowered = watch.stage("lower", || lower(&graph, target, &name)).map_err(|error| declined(&error, target))?;
+    let lowered =
+        watch.stage("lower", || lower(&graph, target, &name)).map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
-    let object = watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
+    let object =
+        watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(&name, &object).map_err(|error| not_emitted(&error))?;
     let sha256 = watch.stage("describe", || sha256(model))?;
     let metadata = describe(sha256, &lowered, &object, options)?;
@@ -101,7 +109,9 @@ pub fn declined(error: &LowerError, target: &Target) -> Diagnostic {
 fn not_emitted(error: &CodegenError) -> Diagnostic {
     match error {
         CodegenError::Target { .. } => Diagnostic::usage(code::TARGET, error.to_string()),
-        CodegenError::Undefined { .. } => Diagnostic::new(Kind::Unsupported, code::TARGET_CANNOT, error.to_string()),
+        CodegenError::Undefined { .. } => {
+            Diagnostic::new(Kind::Unsupported, code::TARGET_CANNOT, error.to_string())
+        }
         _ => Diagnostic::bug(error.to_string()),
     }
 }

@@ -48,12 +48,16 @@ pub fn run(arguments: &cli::Run) -> Result<Ran, Diagnostics> {
         Some(place) => write(place, arguments.outputs_as, &metadata.outputs, &outputs)?,
         None => vec![],
     };
-    Ok(Ran { outputs: metadata.outputs.iter().zip(&outputs).map(|(port, tensor)| summary(port, tensor)).collect(), files })
+    Ok(Ran {
+        outputs: metadata.outputs.iter().zip(&outputs).map(|(port, tensor)| summary(port, tensor)).collect(),
+        files,
+    })
 }
 
 /// Compiles the model for this machine, in memory.
 fn compiled(arguments: &cli::Run) -> Result<(Vec<u8>, Metadata), Diagnostics> {
-    let host = Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
+    let host =
+        Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
     let options = Options { name: None, pins: arguments.model.pins.options() };
@@ -97,11 +101,20 @@ fn member(archive: &[u8]) -> Result<Vec<u8>, Diagnostic> {
         Diagnostic::usage(code::CANNOT_READ, format!("the static library cannot be read: {why}"))
     };
     let file = ArchiveFile::parse(archive).map_err(|error| unreadable(&error))?;
-    let member = file.members().next().ok_or_else(|| unreadable(&"it is empty"))?.map_err(|error| unreadable(&error))?;
+    let member = file
+        .members()
+        .next()
+        .ok_or_else(|| unreadable(&"it is empty"))?
+        .map_err(|error| unreadable(&error))?;
     Ok(member.data(archive).map_err(|error| unreadable(&error))?.to_vec())
 }
 
-fn write(place: &Path, format: TensorFormat, ports: &[Port], tensors: &[Tensor]) -> Result<Vec<PathBuf>, Diagnostic> {
+fn write(
+    place: &Path,
+    format: TensorFormat,
+    ports: &[Port],
+    tensors: &[Tensor],
+) -> Result<Vec<PathBuf>, Diagnostic> {
     if place.extension().is_some_and(|extension| extension == "npz") {
         let arrays: Vec<(&str, &Tensor)> = ports.iter().map(|port| port.name.as_str()).zip(tensors).collect();
         tensor_file::write_npz(place, &arrays)?;
