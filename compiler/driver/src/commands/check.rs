@@ -130,7 +130,7 @@ impl fmt::Display for Checked {
         let mut rows: Vec<Vec<String>> = self.inputs.iter().map(|tensor| row("input", tensor)).collect();
         rows.extend(self.outputs.iter().map(|tensor| row("output", tensor)));
         f.write_str(&table(&["", "name", "type", "shape"], &rows))?;
-        let macs = self.macs.map_or("unknown".to_owned(), |macs| grouped(macs));
+        let macs = self.macs.map_or("unknown".to_owned(), grouped);
         writeln!(f, "\n  parameters  {}\n  MACs        {macs}\n", grouped(self.parameters))?;
         let row = |op: &Operator| {
             let mark = if op.supported { "✓" } else { "✗" };

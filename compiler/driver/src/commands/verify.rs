@@ -54,7 +54,7 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
             Some(expected) => expected,
             None => ops::evaluate(&artifact.reference, &trial.inputs),
         };
-        cases.push(case(trial.name, &artifact, &expected, execution, tolerance));
+        cases.push(case(trial.name, &artifact, &expected, &execution, tolerance));
     }
     Ok(Verified {
         model: artifact.metadata.name.clone(),
@@ -149,14 +149,14 @@ fn case(
     name: String,
     artifact: &Artifact,
     expected: &[Tensor],
-    execution: Execution,
+    execution: &Execution,
     tolerance: Tolerance,
 ) -> Case {
     let ports = &artifact.metadata.outputs;
     let pairs = ports.iter().zip(expected).zip(&execution.outputs);
     let outputs =
         pairs.map(|((port, expected), actual)| compare(&port.name, expected, actual, tolerance)).collect();
-    let Execution { instructions, arena_used, stack_used, .. } = execution;
+    let &Execution { instructions, arena_used, stack_used, .. } = execution;
     Case { name, outputs, instructions, arena_used, stack_used }
 }
 
