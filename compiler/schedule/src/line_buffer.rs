@@ -208,7 +208,7 @@ impl Chain<'_> {
             })
         };
         one.body = place(&one.body);
-        one.finish = one.finish.as_ref().map(place);
+        one.finish = one.finish.as_ref().map(&place);
         one
     }
 
