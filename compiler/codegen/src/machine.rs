@@ -21,7 +21,9 @@ pub(crate) fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
     LlvmTarget::initialize_aarch64(&config);
     LlvmTarget::initialize_riscv(&config);
     let unknown = |message: String| CodegenError::Target { target: target.name.clone(), message };
-    let triple = TargetTriple::create(&target.triple);
+    // Only in its full form does LLVM find the environment in a triple of three parts, and with it the Arm ABI: the
+    // float registers of `eabihf`, the run-time functions of `eabi`.
+    let triple = TargetMachine::normalize_triple(&TargetTriple::create(&target.triple));
     let llvm = LlvmTarget::from_triple(&triple).map_err(|e| unknown(e.to_string()))?;
     // A hosted program may be loaded anywhere; firmware is linked where it lies.
     let hosted = target.triple.contains("linux");
@@ -76,10 +78,6 @@ fn optimize(module: &Module, target: &Target, machine: &TargetMachine) -> Result
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     // An assembler's file name would be the only trace of where the compiler ran.
     module.set_source_file_name("");
-    if target.triple.ends_with("eabihf") {
-        // LLVM passes floats in registers but says so only if an option asks that its C interface has not.
-        module.set_inline_assembly(".eabi_attribute 28, 1 @ Tag_ABI_VFP_args\n");
-    }
     describe_functions(module, target);
     let options = PassBuilderOptions::create();
     options.set_loop_interleaving(false);
