@@ -3,7 +3,7 @@
     fetch PACKAGE MEMBER FILE      the file MEMBER of a Python package's wheel
     pictures FOLDER                upright.npy and turned.npy: one line of text, 1x3x48x192 in [-1, 1]
     answer PICTURE FOLDER          what the outputs in FOLDER say of the picture
-    case PICTURE.npy FOLDER FILE   an .npz of the picture as input and the outputs in FOLDER as expected
+    agree FOLDER FOLDER            whether two machines gave the same outputs for all pictures
 """
 
 import pathlib
@@ -59,9 +59,14 @@ def answer(picture, folder):
         sys.exit("the model is wrong")
 
 
-def case(picture, folder, file):
-    numpy.savez(file, in_x=numpy.load(picture), out_0=outputs(folder))
+def agree(one, other):
+    apart = max(
+        float(abs(outputs(f"{one}/{picture}") - outputs(f"{other}/{picture}")).max()) for picture in ["upright", "turned"]
+    )
+    print(f"   the two machines' answers differ by at most {apart:.1e}")
+    if not apart <= 1e-4:
+        sys.exit("that is too much")
 
 
-commands = {"fetch": fetch, "pictures": pictures, "answer": answer, "case": case}
+commands = {"fetch": fetch, "pictures": pictures, "answer": answer, "agree": agree}
 commands[sys.argv[1]](*sys.argv[2:])

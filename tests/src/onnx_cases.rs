@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use ir::Tensor;
-use onnx::{Imported, Options, Problem};
+use onnx::{Imported, Options, Problem, SummaryPort};
 
 /// The folders of cases beside `node`, and `node` itself.
 const SUITES: [&str; 4] = ["node", "pytorch-converted", "pytorch-operator", "simple"];
@@ -43,7 +43,10 @@ pub fn cases() -> Option<Vec<Case>> {
     let folders = suites.flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let mut cases: Vec<Case> = folders
         .filter(|folder| folder.join("model.onnx").is_file())
-        .map(|folder| Case { name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(), folder })
+        .map(|folder| Case {
+            name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            folder,
+        })
         .collect();
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     (!cases.is_empty()).then_some(cases)
@@ -62,9 +65,10 @@ impl Case {
     /// input given, or with all of them. The outer error is one of the case, the inner the importer's answer.
     pub fn import(&self) -> Result<Result<Prepared, Vec<Problem>>, String> {
         let model = self.model()?;
-        let given = tensors(&self.data(), "input_");
+        let given = self.inputs()?;
         let import = |known: &[(String, Tensor)]| {
-            let initializers: Vec<u8> = known.iter().flat_map(|(name, tensor)| initializer(name, tensor)).collect();
+            let initializers: Vec<u8> =
+                known.iter().flat_map(|(name, tensor)| initializer(name, tensor)).collect();
             onnx::import_bytes(&[&model[..], &initializers].concat(), Some(&self.data()), &Options::default())
         };
         let mut imported = import(&[]);
@@ -77,24 +81,27 @@ impl Case {
             Ok(imported) => imported,
             Err(problems) => return Ok(Err(problems)),
         };
-        let inputs = imported.graph.inputs().iter().map(|&id| {
-            let name = &imported.graph.node(id).name;
-            self.tensor(name).ok_or_else(|| format!("no data for input `{name}`"))
-        });
+        let inputs = imported.graph.inputs().iter().map(|&id| named(&given, &imported.graph.node(id).name));
         let inputs = inputs.collect::<Result<_, _>>()?;
         Ok(Ok(Prepared { imported, inputs }))
     }
 
-    fn tensor(&self, name: &str) -> Option<Tensor> {
-        let all = tensors(&self.data(), "input_").into_iter().chain(tensors(&self.data(), "output_"));
-        all.into_iter().find(|(given, _)| given == name).map(|(_, tensor)| tensor)
+    fn inputs(&self) -> Result<Vec<(String, Tensor)>, String> {
+        let ports = onnx::inspect(&self.model()?).map_err(|problem| problem.to_string())?.inputs;
+        Ok(tensors(&self.data(), "input_", &ports))
+    }
+
+    fn outputs(&self) -> Result<Vec<(String, Tensor)>, String> {
+        let ports = onnx::inspect(&self.model()?).map_err(|problem| problem.to_string())?.outputs;
+        Ok(tensors(&self.data(), "output_", &ports))
     }
 
     /// Holds the outputs of `graph` to the case's.
     pub fn check(&self, graph: &ops::Graph, outputs: &[Tensor]) -> Result<(), String> {
+        let wanted = self.outputs()?;
         graph.outputs().iter().zip(outputs).try_for_each(|((name, _), given)| {
-            let wanted = self.tensor(name).ok_or_else(|| format!("no data for output `{name}`"))?;
-            compare(given, &wanted).map_err(|difference| format!("output `{name}`: {difference}"))
+            compare(given, &named(&wanted, name)?)
+                .map_err(|difference| format!("output `{name}`: {difference}"))
         })
     }
 }
@@ -133,11 +140,21 @@ fn field(tag: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The tensors `<prefix>0.pb`, `<prefix>1.pb`, ... with their names; those that are no plain tensors are left out.
-fn tensors(data: &Path, prefix: &str) -> Vec<(String, Tensor)> {
-    let files = (0..).map(|k| data.join(format!("{prefix}{k}.pb")));
-    let contents = files.map_while(|file| fs::read(file).ok());
-    contents.filter_map(|bytes| onnx::read_tensor_pb(&bytes).ok()).collect()
+/// The tensors `<prefix>0.pb`, `<prefix>1.pb`, ... with their names, or where they have none those of the ports in
+/// order; what is no plain tensor is left out.
+fn tensors(data: &Path, prefix: &str, ports: &[SummaryPort]) -> Vec<(String, Tensor)> {
+    let contents = (0..).map_while(|k| Some((k, fs::read(data.join(format!("{prefix}{k}.pb"))).ok()?)));
+    let tensor = |(k, bytes): (usize, Vec<u8>)| {
+        let (name, tensor) = onnx::read_tensor_pb(&bytes).ok()?;
+        let port = ports.get(k).map_or("", |port| &port.name);
+        Some((if name.is_empty() { port.to_owned() } else { name }, tensor))
+    };
+    contents.filter_map(tensor).collect()
+}
+
+fn named(tensors: &[(String, Tensor)], name: &str) -> Result<Tensor, String> {
+    let found = tensors.iter().find(|(given, _)| given == name);
+    found.map(|(_, tensor)| tensor.clone()).ok_or_else(|| format!("no data for `{name}`"))
 }
 
 /// ONNX's own tolerances; integers and bools must be the same.
@@ -192,7 +209,9 @@ impl Declined {
     /// That `case` is supported must not be denied by the list.
     pub fn accepts(&self, case: &Case) -> Result<(), String> {
         match self.listed.contains_key(&case.name) && !updating() {
-            true => Err(format!("is supported, although {} lists it; UPDATE=1 rewrites it", self.path.display())),
+            true => {
+                Err(format!("is supported, although {} lists it; UPDATE=1 rewrites it", self.path.display()))
+            }
             false => Ok(()),
         }
     }
@@ -200,7 +219,8 @@ impl Declined {
     /// After all cases were run: rewrites the list, if that is asked for.
     pub fn finish(&self) {
         if updating() {
-            let lines: String = self.found().iter().map(|(name, reason)| format!("{name}: {reason}\n")).collect();
+            let lines: String =
+                self.found().iter().map(|(name, reason)| format!("{name}: {reason}\n")).collect();
             fs::write(&self.path, lines).unwrap_or_else(|err| panic!("{}: {err}", self.path.display()));
         }
     }

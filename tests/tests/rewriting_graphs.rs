@@ -1,5 +1,7 @@
 //! Random small graphs mean the same after rewriting.
 
+use std::collections::BTreeSet;
+
 use ir::{Tensor, TensorType, Value};
 use ops::ops::{
     add::Add, concat::Concat, conv::Conv, max_pool::MaxPool, mul::Mul, pad::Pad, reduce::Reduce, relu::Relu,
@@ -9,6 +11,8 @@ use ops::shape::{Layout, Pool, Window};
 use ops::{AnyOp, Graph};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use rewrite::{DefaultCost, Options, optimize, rules, saturate};
 use tests::classes::check_classes;
 use tests::values::{compare, inputs, integers};
@@ -59,6 +63,11 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Every other time the newest value, so that chains come about.
+fn pick(index: &Index, values: &[Value]) -> Value {
+    values[index.index(2 * values.len()).min(values.len() - 1)]
+}
+
 fn layout(last: bool) -> Layout {
     if last { Layout::ChannelsLast } else { Layout::ChannelsFirst }
 }
@@ -77,11 +86,11 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
     match step {
         Step::Unary(relu, x) => {
             let op = if *relu { Relu.into() } else { ops::ops::sigmoid::Sigmoid.into() };
-            (op, vec![*x.get(values)])
+            (op, vec![pick(x, values)])
         }
-        Step::Binary(op, a, b) => (arithmetic(*op), vec![*a.get(values), *b.get(values)]),
+        Step::Binary(op, a, b) => (arithmetic(*op), vec![pick(a, values), pick(b, values)]),
         Step::Scaled(op, x, axes, seed) => {
-            let x = *x.get(values);
+            let x = pick(x, values);
             let extents = shape(graph, x)
                 .iter()
                 .zip(axes)
@@ -91,7 +100,7 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
             (arithmetic(*op), vec![x, graph.constant("", constant)])
         }
         Step::Conv { x, out, kernel, pad, bias, last, seed } => {
-            let x = *x.get(values);
+            let x = pick(x, values);
             let extents = shape(graph, x);
             let channels = if extents.len() == 4 { layout(*last).split(&extents).1 } else { 1 };
             let weights = TensorType::new(ir::DType::F32, [*out, channels, *kernel, *kernel]);
@@ -105,12 +114,12 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
         }
         Step::Pool(x, last) => {
             let pool = Pool { kernel: vec![2, 2], window: Window::plain(2), layout: layout(*last) };
-            (MaxPool { pool }.into(), vec![*x.get(values)])
+            (MaxPool { pool }.into(), vec![pick(x, values)])
         }
-        Step::Pad(x, pads) => (Pad { pads: pads.clone(), ..Pad::default() }.into(), vec![*x.get(values)]),
-        Step::Transpose(x, axes) => (Transpose { permutation: axes.clone() }.into(), vec![*x.get(values)]),
+        Step::Pad(x, pads) => (Pad { pads: pads.clone(), ..Pad::default() }.into(), vec![pick(x, values)]),
+        Step::Transpose(x, axes) => (Transpose { permutation: axes.clone() }.into(), vec![pick(x, values)]),
         Step::Flatten(x, axis) => {
-            let x = *x.get(values);
+            let x = pick(x, values);
             let mut extents = shape(graph, x);
             if axis + 1 < extents.len() {
                 let merged = extents.remove(axis + 1);
@@ -123,12 +132,12 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
             let axes = (0..4).filter(|&axis| axes[axis]).collect();
             (
                 Reduce { kind: ops::ops::reduce::ReduceKind::Mean, axes, keep_axes: *keep_axes }.into(),
-                vec![*x.get(values)],
+                vec![pick(x, values)],
             )
         }
-        Step::Concat(a, b, axis) => (Concat { axis: *axis }.into(), vec![*a.get(values), *b.get(values)]),
+        Step::Concat(a, b, axis) => (Concat { axis: *axis }.into(), vec![pick(a, values), pick(b, values)]),
         Step::Split(x, axis) => {
-            let x = *x.get(values);
+            let x = pick(x, values);
             let extent = shape(graph, x).get(*axis).copied().unwrap_or(0);
             (Split { axis: *axis, sizes: vec![extent / 2, extent - extent / 2] }.into(), vec![x])
         }
@@ -161,8 +170,24 @@ fn same(a: &[Tensor], b: &[Tensor]) -> Result<(), String> {
     a.iter().zip(b).try_for_each(|(a, b)| compare(a, b, 1e-4))
 }
 
+/// The tests below would prove little if the graphs gave the rules nothing to do.
+#[test]
+fn random_graphs_make_most_rules_fire() {
+    let mut runner = TestRunner::deterministic();
+    let steps = proptest::collection::vec(any_step(), 4..12);
+    let mut fired = BTreeSet::new();
+    for _ in 0..500 {
+        let graph = build(&steps.new_tree(&mut runner).unwrap().current(), &[]);
+        let saturated = saturate(&graph, &rules::phases(), &Options::default()).unwrap();
+        fired.extend(saturated.fired.into_iter().map(|(rule, _)| rule));
+    }
+    let all = rules::all();
+    let silent: Vec<&str> = all.iter().map(|rule| rule.name).filter(|name| !fired.contains(*name)).collect();
+    assert!(silent.len() * 3 <= all.len(), "{} of {} rules never fire: {silent:?}", silent.len(), all.len());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     #[test]
     fn rewriting_keeps_the_meaning(

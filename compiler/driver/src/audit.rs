@@ -17,7 +17,8 @@ pub struct Audit {
 
 /// Reads `object`; an error if it is not what docs/abi.md promises of a library called `name`.
 pub fn audit(object: &[u8], name: &str) -> Result<Audit, Diagnostic> {
-    let file = object::File::parse(object).map_err(|error| Diagnostic::bug(format!("the object file: {error}")))?;
+    let file =
+        object::File::parse(object).map_err(|error| Diagnostic::bug(format!("the object file: {error}")))?;
     let mut audit = Audit { undefined: vec![], writable: vec![], exported: vec![] };
     for symbol in file.symbols() {
         let Ok(symbol_name) = symbol.name() else { continue };
@@ -33,7 +34,10 @@ pub fn audit(object: &[u8], name: &str) -> Result<Audit, Diagnostic> {
     for section in file.sections().filter(|section| section.size() > 0) {
         let writable = matches!(
             section.kind(),
-            SectionKind::Data | SectionKind::UninitializedData | SectionKind::Tls | SectionKind::UninitializedTls
+            SectionKind::Data
+                | SectionKind::UninitializedData
+                | SectionKind::Tls
+                | SectionKind::UninitializedTls
         );
         if writable {
             audit.writable.push(section.name().unwrap_or("?").to_owned());

@@ -84,8 +84,12 @@ impl Pins {
     pub fn words(&self) -> Vec<String> {
         let joined = |extents: &[usize]| extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         let dims = self.dims.iter().map(|(name, extent)| ["--dim".to_owned(), format!("{name}={extent}")]);
-        let shapes = self.shapes.iter().map(|(name, shape)| ["--shape".to_owned(), format!("{name}:{}", joined(shape))]);
-        let scalars = self.scalars.iter().map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]);
+        let shapes = self
+            .shapes
+            .iter()
+            .map(|(name, shape)| ["--shape".to_owned(), format!("{name}:{}", joined(shape))]);
+        let scalars =
+            self.scalars.iter().map(|(name, value)| ["--set".to_owned(), format!("{name}={value}")]);
         dims.chain(shapes).chain(scalars).flatten().collect()
     }
 }
@@ -211,7 +215,9 @@ pub enum On {
 
 fn assignment(text: &str) -> Result<(String, String), String> {
     match text.rsplit_once('=') {
-        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
         _ => Err("write NAME=VALUE".to_owned()),
     }
 }
@@ -228,13 +234,15 @@ fn extent(text: &str) -> Result<usize, String> {
 /// `x:1x3x224x224` or `x[1,3,224,224]`; a scalar is `x:` or `x[]`. Names may hold colons and brackets themselves.
 fn shape(text: &str) -> Result<(String, Vec<usize>), String> {
     let bracketed = text.strip_suffix(']').and_then(|rest| rest.rsplit_once('[')).map(|parts| (parts, ','));
-    let Some(((name, extents), separator)) = bracketed.or(text.rsplit_once(':').map(|parts| (parts, 'x'))) else {
+    let Some(((name, extents), separator)) = bracketed.or(text.rsplit_once(':').map(|parts| (parts, 'x')))
+    else {
         return Err("write INPUT:1x3x224x224 or INPUT[1,3,224,224]".to_owned());
     };
     if name.is_empty() {
         return Err("the input's name is missing".to_owned());
     }
-    let extents = extents.split(separator).filter(|_| !extents.is_empty()).map(extent).collect::<Result<_, _>>()?;
+    let extents =
+        extents.split(separator).filter(|_| !extents.is_empty()).map(extent).collect::<Result<_, _>>()?;
     Ok((name.to_owned(), extents))
 }
 
@@ -246,13 +254,17 @@ fn memory(text: &str) -> Result<usize, String> {
         _ => (text, 1),
     };
     let number: Option<usize> = digits.parse().ok();
-    number.and_then(|number| number.checked_mul(unit)).ok_or_else(|| "write a number of bytes, or 64K, 2M".to_owned())
+    number
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "write a number of bytes, or 64K, 2M".to_owned())
 }
 
 fn name(text: &str) -> Result<String, String> {
     match crate::identifier::is_identifier(text) {
         true => Ok(text.to_owned()),
-        false => Err(format!("not a C identifier; `{}` would be", crate::identifier::identifier(text, "model"))),
+        false => {
+            Err(format!("not a C identifier; `{}` would be", crate::identifier::identifier(text, "model")))
+        }
     }
 }
 

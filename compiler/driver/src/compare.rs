@@ -55,7 +55,8 @@ pub fn compare(output: &str, expected: &Tensor, actual: &Tensor, tolerance: Tole
             max_ulp = max_ulp.max(ulps(expected, actual));
             let error = difference(expected, actual);
             if error > max_abs_error {
-                (max_abs_error, worst_element) = (error, if not_finite == 0 { element } else { worst_element });
+                (max_abs_error, worst_element) =
+                    (error, if not_finite == 0 { element } else { worst_element });
             }
         }
         let (e, a) = (expected.as_f64(), actual.as_f64());
@@ -68,7 +69,11 @@ pub fn compare(output: &str, expected: &Tensor, actual: &Tensor, tolerance: Tole
     }
     let spread = if low <= high { (high - low).max(high.abs()).max(low.abs()) } else { 0.0 };
     let range = if spread > 0.0 { spread } else { 1.0 };
-    let close = if dtype.is_float() { max_abs_error <= (tolerance.relative * range).max(tolerance.absolute) } else { max_abs_error == 0.0 };
+    let close = if dtype.is_float() {
+        max_abs_error <= (tolerance.relative * range).max(tolerance.absolute)
+    } else {
+        max_abs_error == 0.0
+    };
     Comparison {
         output: output.to_owned(),
         dtype,
@@ -165,7 +170,12 @@ mod tests {
     #[test]
     fn integers_are_exact() {
         let tensor = |value: i64| Tensor::from_slice([1], &[value]);
-        let off = compare("y", &tensor(i64::MAX), &tensor(i64::MAX - 1), Tolerance { relative: 1.0, absolute: 1.0 });
+        let off = compare(
+            "y",
+            &tensor(i64::MAX),
+            &tensor(i64::MAX - 1),
+            Tolerance { relative: 1.0, absolute: 1.0 },
+        );
         assert!(!off.pass);
         assert_eq!((off.max_abs_error, off.max_ulp), (1.0, 1));
     }

@@ -50,9 +50,15 @@ impl Artifact {
 }
 
 /// Compiles the model in a file. Each stage's own documentation says what it needs and leaves.
-pub fn compile(model: &Path, target: &Target, options: &Options, watch: &mut Watch) -> Result<Artifact, Diagnostics> {
+pub fn compile(
+    model: &Path,
+    target: &Target,
+    options: &Options,
+    watch: &mut Watch,
+) -> Result<Artifact, Diagnostics> {
     let name = library_name(model, options)?;
-    let imported = watch.stage("import", || onnx::import(model, &options.pins)).map_err(problems::diagnostics)?;
+    let imported =
+        watch.stage("import", || onnx::import(model, &options.pins)).map_err(problems::diagnostics)?;
     let model = Model { sha256: sha256(model)? };
     compile_graph(imported.graph, model, &name, target, options, watch)
 }
@@ -69,10 +75,12 @@ pub fn compile_graph(
     watch.graph(Dump::Import, &imported)?;
     let graph = watch.stage("rewrite", || rewrite(&imported))?;
     watch.graph(Dump::Rewrite, &graph)?;
-    let lowered = watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
+    let lowered =
+        watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
-    let object = watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
+    let object =
+        watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
     let metadata = describe(model, &lowered, &object, options)?;
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
@@ -113,7 +121,9 @@ pub fn declined(error: &LowerError, target: &Target) -> Diagnostic {
 fn not_emitted(error: &CodegenError) -> Diagnostic {
     match error {
         CodegenError::Target { .. } => Diagnostic::usage(code::TARGET, error.to_string()),
-        CodegenError::Undefined { .. } => Diagnostic::new(Kind::Unsupported, code::TARGET_CANNOT, error.to_string()),
+        CodegenError::Undefined { .. } => {
+            Diagnostic::new(Kind::Unsupported, code::TARGET_CANNOT, error.to_string())
+        }
         _ => Diagnostic::bug(error.to_string()),
     }
 }

@@ -50,7 +50,9 @@ impl Given {
                 given.0.insert(name.to_owned(), tensor_file::read(Path::new(file))?.1);
             } else {
                 return Err(Diagnostic::usage(code::CANNOT_READ, format!("there is no `{argument}`"))
-                    .with_hint("--inputs takes NAME=FILE, an .npz file, or a directory of .npy or .pb files"));
+                    .with_hint(
+                        "--inputs takes NAME=FILE, an .npz file, or a directory of .npy or .pb files",
+                    ));
             }
         }
         Ok(given)
@@ -70,7 +72,8 @@ impl Given {
             Some("npz") => self.0.extend(tensor_file::read_npz(path)?),
             Some("npy" | "pb") => {
                 let (name, tensor) = tensor_file::read(path)?;
-                let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+                let stem =
+                    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
                 // A name inside of the file counts beside the file's own.
                 self.0.extend(name.map(|name| (name, tensor.clone())));
                 self.0.insert(stem, tensor);
@@ -131,7 +134,8 @@ pub struct Case {
 
 /// The cases of `--data`: one per `test_data_set_*` in a directory, else the file or directory itself.
 pub fn cases(path: &Path) -> Result<Vec<Case>, Diagnostic> {
-    let name = |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let name =
+        |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let is_set = |path: &PathBuf| path.is_dir() && name(path).starts_with("test_data_set");
     let mut sets: Vec<PathBuf> = if path.is_dir() { files(path)? } else { vec![] };
     sets.retain(is_set);
@@ -167,7 +171,11 @@ mod tests {
         let tensor = Tensor::from_slice([2], &[1.0f32, 2.0]);
         let ports = ports(&[("a:0".to_owned(), tensor.ty.clone())]);
         for name in ["a:0", "a_0", "in_a:0", "in_a_0", "input_0", "in_0"] {
-            assert_eq!(given(&[(name, tensor.clone())]).bind(&ports, Side::Inputs), Ok(vec![tensor.clone()]), "{name}");
+            assert_eq!(
+                given(&[(name, tensor.clone())]).bind(&ports, Side::Inputs),
+                Ok(vec![tensor.clone()]),
+                "{name}"
+            );
         }
         let missing = given(&[("out_0", tensor.clone())]).bind(&ports, Side::Inputs).unwrap_err();
         assert_eq!(missing.message, "no data for input `a:0` (f32[2]); given: `out_0`");

@@ -225,24 +225,27 @@ mod tests {
 
     #[test]
     fn all_findings_stand_in_columns() {
-        let mut diagnostic = Diagnostic::new(
-            Kind::Unsupported,
-            "E0201",
-            "2 operators of this model are not supported",
-        );
+        let mut diagnostic =
+            Diagnostic::new(Kind::Unsupported, "E0201", "2 operators of this model are not supported");
         diagnostic.findings = vec![
-            finding("GridSample", 16, &["/d/GridSample", "/d/GridSample_1"], "mode=\"bicubic\" is not implemented"),
+            finding(
+                "GridSample",
+                16,
+                &["/d/GridSample", "/d/GridSample_1"],
+                "mode=\"bicubic\" is not implemented",
+            ),
             finding("Det", 11, &["a", "b", "c", "d", "e", "f"], "the operator is not implemented"),
         ];
-        let unknown = Diagnostic::new(Kind::InvalidModel, "E0105", "input `x` has symbolic dimension `batch`")
-            .with_hint("add  --dim batch=1");
+        let unknown =
+            Diagnostic::new(Kind::InvalidModel, "E0105", "input `x` has symbolic dimension `batch`")
+                .with_hint("add  --dim batch=1");
         let all = Diagnostics(vec![diagnostic, unknown]);
         insta::assert_snapshot!(all, @r#"
         error[E0201]: 2 operators of this model are not supported
           GridSample   ai.onnx v16   2 nodes   /d/GridSample, /d/GridSample_1
-                             mode="bicubic" is not implemented
+                                     mode="bicubic" is not implemented
           Det          ai.onnx v11   6 nodes   a, b, c, d and 2 more
-                             the operator is not implemented
+                                     the operator is not implemented
         error[E0105]: input `x` has symbolic dimension `batch`
           hint: add  --dim batch=1
         "#);

@@ -15,7 +15,13 @@ pub fn example(metadata: &Metadata) -> String {
     let mut buffers = String::new();
     for (ports, way) in [(&metadata.inputs, "INPUT"), (&metadata.outputs, "OUTPUT")] {
         for port in ports {
-            let _ = writeln!(buffers, "static {} {}[{}];", port.c_type(), buffer(way, port), length(&upper, way, port));
+            let _ = writeln!(
+                buffers,
+                "static {} {}[{}];",
+                port.c_type(),
+                buffer(way, port),
+                length(&upper, way, port)
+            );
         }
     }
     let prints: String = metadata.outputs.iter().map(|port| print(&upper, port)).collect();

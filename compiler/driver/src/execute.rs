@@ -22,7 +22,10 @@ pub struct Execution {
 /// Runs an object that was compiled for exactly this machine, in this process.
 pub fn in_process(object: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Result<Execution, Diagnostic> {
     let cannot = |error: native::LoadError| {
-        Diagnostic::usage(code::CANNOT_RUN, format!("cannot run `{}` in this process: {error}", metadata.name))
+        Diagnostic::usage(
+            code::CANNOT_RUN,
+            format!("cannot run `{}` in this process: {error}", metadata.name),
+        )
     };
     let library = native::Library::load(object).map_err(cannot)?;
     let inputs: Vec<Aligned> = inputs.iter().map(|tensor| Aligned::from(&tensor.data)).collect();
@@ -32,7 +35,8 @@ pub fn in_process(object: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Resu
     let into: Vec<*mut u8> = outputs.iter_mut().map(|output| output.bytes_mut().as_mut_ptr()).collect();
     // SAFETY: compiler and description are of one making; every buffer has the size that the description says and
     // the largest alignment that generated code asks for, and outlives the call.
-    let status = unsafe { library.run(&metadata.name, &from, &into, arena.bytes_mut().as_mut_ptr()) }.map_err(cannot)?;
+    let status = unsafe { library.run(&metadata.name, &from, &into, arena.bytes_mut().as_mut_ptr()) }
+        .map_err(cannot)?;
     if status != 0 {
         return Err(failed(&MachineError::Status(status)));
     }
@@ -118,8 +122,10 @@ pub fn is_this_machine(target: &Target) -> bool {
 }
 
 fn failed(error: &MachineError) -> Diagnostic {
-    let environment =
-        matches!(error, MachineError::NoRunner { .. } | MachineError::NotInstalled { .. } | MachineError::Files(_));
+    let environment = matches!(
+        error,
+        MachineError::NoRunner { .. } | MachineError::NotInstalled { .. } | MachineError::Files(_)
+    );
     match environment {
         true => Diagnostic::usage(code::CANNOT_RUN, error.to_string()),
         false => Diagnostic::new(Kind::VerificationFailed, code::RUN_FAILED, error.to_string()),

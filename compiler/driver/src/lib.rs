@@ -52,7 +52,9 @@ pub fn main() -> ExitCode {
     let panicked = |_| Diagnostic::bug("the compiler stopped unexpectedly; what it last said stands above");
     let result = match work {
         Ok(thread) => thread.join().map_err(panicked),
-        Err(error) => Err(Diagnostic::usage(code::CANNOT_RUN, format!("no thread could be started: {error}"))),
+        Err(error) => {
+            Err(Diagnostic::usage(code::CANNOT_RUN, format!("no thread could be started: {error}")))
+        }
     };
     ExitCode::from(result.unwrap_or_else(|diagnostic| terminal::fail(&diagnostic.into(), format)))
 }

@@ -9,7 +9,8 @@ use ops::{Graph, Meaning};
 pub fn macs(graph: &Graph) -> u64 {
     let node = |id| match &graph.node(id).kind {
         NodeKind::Apply(op) => {
-            let types: Vec<TensorType> = graph.operands(id).iter().map(|&value| graph.ty(value).clone()).collect();
+            let types: Vec<TensorType> =
+                graph.operands(id).iter().map(|&value| graph.ty(value).clone()).collect();
             match op.meaning(&types) {
                 Meaning::Compute(definition) => definition.stages.iter().map(terms).sum(),
                 _ => 0,
@@ -21,10 +22,11 @@ pub fn macs(graph: &Graph) -> u64 {
 }
 
 fn terms(stage: &Stage) -> u64 {
-    let is_product = stage.fold == Some(Fold::Sum) && stage.body.any(&mut |node| match node {
-        Expr::Binary(Binary::Mul, a, b) => reads(a) && reads(b),
-        _ => false,
-    });
+    let is_product = stage.fold == Some(Fold::Sum)
+        && stage.body.any(&mut |node| match node {
+            Expr::Binary(Binary::Mul, a, b) => reads(a) && reads(b),
+            _ => false,
+        });
     let points = || stage.domain.iter().chain(&stage.reduction).map(|&extent| extent as u64);
     if is_product { points().product() } else { 0 }
 }

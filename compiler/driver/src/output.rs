@@ -91,8 +91,9 @@ pub fn foreign(dir: &Path) -> Result<Vec<String>, Diagnostic> {
 }
 
 fn refused(dir: &Path, why: &str) -> Diagnostic {
-    Diagnostic::usage(code::NOT_OUR_DIRECTORY, format!("`{}` {why}", dir.display()))
-        .with_hint("give -o a directory that does not exist yet, or one that an earlier `onnxc compile` wrote")
+    Diagnostic::usage(code::NOT_OUR_DIRECTORY, format!("`{}` {why}", dir.display())).with_hint(
+        "give -o a directory that does not exist yet, or one that an earlier `onnxc compile` wrote",
+    )
 }
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Diagnostic {

@@ -42,7 +42,8 @@ pub fn diagnostics(problems: Vec<onnx::Problem>) -> Diagnostics {
 /// Says how many operators a gathered diagnostic is about.
 fn entitle(diagnostic: &mut Diagnostic) {
     let nodes: usize = diagnostic.findings.iter().map(|finding| finding.nodes.len()).sum();
-    let (uses, are) = if nodes == 1 { ("1 node of this model", "is") } else { ("nodes of this model", "are") };
+    let (uses, are) =
+        if nodes == 1 { ("1 node of this model", "is") } else { ("nodes of this model", "are") };
     let uses = if nodes == 1 { uses.to_owned() } else { format!("{nodes} {uses}") };
     let what = if diagnostic.kind == Kind::Unsupported { "not supported" } else { "not valid" };
     diagnostic.message = format!("{uses} {are} {what}");

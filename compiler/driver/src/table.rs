@@ -12,7 +12,11 @@ pub fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &[&str]| {
         let padded = cells.iter().enumerate().map(|(column, cell)| {
             let width = widths[column];
-            if heading[column].starts_with('>') { format!("  {cell:>width$}") } else { format!("  {cell:width$}") }
+            if heading[column].starts_with('>') {
+                format!("  {cell:>width$}")
+            } else {
+                format!("  {cell:width$}")
+            }
         });
         let line: String = padded.collect();
         format!("{}\n", line.trim_end())

@@ -13,7 +13,9 @@ use crate::diagnostic::{Diagnostic, code};
 /// The tensor of a `.npy` or `.pb` file; a `.pb` may name it.
 pub fn read(path: &Path) -> Result<(Option<String>, Tensor), Diagnostic> {
     let tensor = match extension(path) {
-        "npy" => File::open(path).map_err(text).and_then(|file| read_npy(BufReader::new(file))).map(|t| (None, t)),
+        "npy" => {
+            File::open(path).map_err(text).and_then(|file| read_npy(BufReader::new(file))).map(|t| (None, t))
+        }
         "pb" => std::fs::read(path).map_err(text).and_then(|bytes| {
             let (name, tensor) = onnx::read_tensor_pb(&bytes).map_err(text)?;
             Ok(((!name.is_empty()).then_some(name), tensor))
@@ -31,7 +33,8 @@ pub fn read_npz(path: &Path) -> Result<Vec<(String, Tensor)>, Diagnostic> {
     for name in names {
         let file = archive.zip_archive().by_name(&npyz::npz::file_name_from_array_name(&name));
         let tensor = file.map_err(text).and_then(read_npy);
-        arrays.push((name.clone(), tensor.map_err(|why| unreadable(path, &format!("array `{name}`: {why}")))?));
+        arrays
+            .push((name.clone(), tensor.map_err(|why| unreadable(path, &format!("array `{name}`: {why}")))?));
     }
     Ok(arrays)
 }
@@ -165,7 +168,10 @@ fn write_as_its_type(file: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
     }
 }
 
-fn write_elements<T: Element + npyz::AutoSerialize>(file: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
+fn write_elements<T: Element + npyz::AutoSerialize>(
+    file: &mut impl Write,
+    tensor: &Tensor,
+) -> io::Result<()> {
     let shape: Vec<u64> = tensor.ty.shape.iter().map(|&dim| dim as u64).collect();
     let mut writer = npyz::WriteOptions::<T>::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
     for element in tensor.data.chunks_exact(T::DTYPE.bytes()) {
@@ -183,7 +189,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for dtype in DType::ALL {
             let ty = TensorType::new(dtype, [2, 3]);
-            let data = (0..ty.bytes()).map(|k| if dtype == DType::Bool { k as u8 % 2 } else { k as u8 }).collect();
+            let data =
+                (0..ty.bytes()).map(|k| if dtype == DType::Bool { k as u8 % 2 } else { k as u8 }).collect();
             let tensor = Tensor::new(ty, data);
             let path = dir.path().join(format!("{dtype}.npy"));
             write_npy(&path, &tensor).unwrap();

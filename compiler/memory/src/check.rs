@@ -99,10 +99,7 @@ mod tests {
         assert_eq!(check(&[buffer(8, 0, 0)], &[2]), Err(Fault::Misaligned { buffer: 0, offset: 2 }));
         assert_eq!(check(&[buffer(8, 0, 0)], &[]), Err(Fault::Count { buffers: 1, offsets: 0 }));
         let far = usize::MAX - 3;
-        assert_eq!(
-            check(&[buffer(8, 0, 0)], &[far]),
-            Err(Fault::Outside { buffer: 0, offset: far })
-        );
+        assert_eq!(check(&[buffer(8, 0, 0)], &[far]), Err(Fault::Outside { buffer: 0, offset: far }));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { most_nodes: 50_000, most_iterations: 60 }
+        Options { most_nodes: 20_000, most_iterations: 30 }
     }
 }
 

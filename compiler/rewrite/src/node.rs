@@ -91,8 +91,11 @@ pub struct Facts {
     /// Rules that nearly applied: the rule, the nodes of the original graph it was at, and why it did not.
     pub declined: BTreeSet<Declined>,
     /// Whether results are elementwise, by operator and types; filled when asked.
-    pub(crate) maps: RefCell<HashMap<(Arc<AnyOp>, Vec<TensorType>), Option<Arc<Map>>>>,
+    pub(crate) maps: RefCell<Maps>,
 }
+
+/// Of an operator over operands of these types.
+type Maps = HashMap<(Arc<AnyOp>, Vec<TensorType>), Option<Arc<Map>>>;
 
 /// Why a rule did not apply although it nearly did.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

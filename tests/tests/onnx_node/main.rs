@@ -84,15 +84,26 @@ impl Suite {
         };
         self.unsupported.accepts(case)?;
         let Prepared { imported, inputs } = prepared;
-        let computes = imported.graph.order().iter().any(|&id| matches!(imported.graph.node(id).kind, NodeKind::Apply(_)));
+        let computes = imported
+            .graph
+            .order()
+            .iter()
+            .any(|&id| matches!(imported.graph.node(id).kind, NodeKind::Apply(_)));
         let types = types(&imported.graph);
         let (model, options) = (Model { sha256: String::new() }, onnxc::Options::default());
-        let compiled =
-            onnxc::compile_graph(imported.graph, model, "model", &self.target, &options, &mut Watch::default());
+        let compiled = onnxc::compile_graph(
+            imported.graph,
+            model,
+            "model",
+            &self.target,
+            &options,
+            &mut Watch::default(),
+        );
         let artifact = match compiled {
             Ok(artifact) => artifact,
             Err(diagnostics) if diagnostics.0.iter().all(|one| one.kind == Kind::Unsupported) => {
-                let reason = diagnostics.0.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; ");
+                let reason =
+                    diagnostics.0.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; ");
                 let reason = reason.replace(&format!(" for target {}", self.target.name), "");
                 self.declined.declines(case, &reason)?;
                 return self.record(case, Outcome::Unsupported { reason, operator: None });
@@ -100,7 +111,8 @@ impl Suite {
             Err(diagnostics) => return Err(diagnostics.to_string()),
         };
         self.declined.accepts(case)?;
-        let execution = onnxc::in_process(&artifact.object, &artifact.metadata, &inputs).map_err(|e| e.to_string())?;
+        let execution =
+            onnxc::in_process(&artifact.object, &artifact.metadata, &inputs).map_err(|e| e.to_string())?;
         case.check(&artifact.reference, &execution.outputs)?;
         self.record(case, Outcome::Passed { folded: !computes, types })
     }

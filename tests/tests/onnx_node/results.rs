@@ -107,8 +107,12 @@ impl Results {
             }
         });
         let operators: Vec<SupportedOperator> = operators.collect();
-        let read = |domain: &str, name: &str| operators.iter().any(|op| op.domain == domain && op.name == name);
-        let others = self.operators.iter().filter(|((domain, name), record)| !read(domain, name) && record.passed == 0);
+        let read =
+            |domain: &str, name: &str| operators.iter().any(|op| op.domain == domain && op.name == name);
+        let others = self
+            .operators
+            .iter()
+            .filter(|((domain, name), record)| !read(domain, name) && record.passed == 0);
         let not_supported = others
             .map(|((domain, name), record)| UnsupportedOperator {
                 domain: domain.clone(),
@@ -124,7 +128,10 @@ impl Results {
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Results { passed, folded, unsupported, .. } = self;
-        write!(f, "{passed} passed ({folded} of them folded to constants), {unsupported} declared unsupported")
+        write!(
+            f,
+            "{passed} passed ({folded} of them folded to constants), {unsupported} declared unsupported"
+        )
     }
 }
 
@@ -165,7 +172,8 @@ fn document(support: &Support, results: &Results) -> String {
             text += &format!("  - {limit}\n");
         }
     }
-    text += "\n## Not supported\n\nOperators in ONNX's tests that are not read, with the number of cases.\n\n";
+    text +=
+        "\n## Not supported\n\nOperators in ONNX's tests that are not read, with the number of cases.\n\n";
     for UnsupportedOperator { domain, name, cases } in &support.not_supported {
         text += &format!("- {name} ({domain}): {cases}\n");
     }

@@ -105,11 +105,19 @@ impl Report for Checked {
 
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let opsets: Vec<String> = self.opsets.iter().map(|(domain, version)| format!("{domain} v{version}")).collect();
+        let opsets: Vec<String> =
+            self.opsets.iter().map(|(domain, version)| format!("{domain} v{version}")).collect();
         let producer = if self.producer.is_empty() { "an unnamed exporter" } else { &self.producer };
-        writeln!(f, "{}: {}, IR version {}, by {producer}\n", self.model, opsets.join(", "), self.ir_version)?;
+        writeln!(
+            f,
+            "{}: {}, IR version {}, by {producer}\n",
+            self.model,
+            opsets.join(", "),
+            self.ir_version
+        )?;
         let row = |way: &str, tensor: &Tensor| {
-            let declared = tensor.declared.as_ref().map_or("open".to_owned(), |dims| format!("[{}]", dims.join(", ")));
+            let declared =
+                tensor.declared.as_ref().map_or("open".to_owned(), |dims| format!("[{}]", dims.join(", ")));
             let pinned = tensor.pinned.as_ref().map(|dims| {
                 format!("[{}]", dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", "))
             });
@@ -122,7 +130,7 @@ impl fmt::Display for Checked {
         let mut rows: Vec<Vec<String>> = self.inputs.iter().map(|tensor| row("input", tensor)).collect();
         rows.extend(self.outputs.iter().map(|tensor| row("output", tensor)));
         f.write_str(&table(&["", "name", "type", "shape"], &rows))?;
-        let macs = self.macs.map_or("unknown".to_owned(), |macs| grouped(macs));
+        let macs = self.macs.map_or("unknown".to_owned(), grouped);
         writeln!(f, "\n  parameters  {}\n  MACs        {macs}\n", grouped(self.parameters))?;
         let row = |op: &Operator| {
             let mark = if op.supported { "✓" } else { "✗" };

@@ -53,7 +53,11 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
         files,
         next: next_command(&target, arguments, &artifact.metadata),
         metadata: artifact.metadata,
-        stages: watch.times.iter().map(|(stage, time)| Stage { stage, seconds: time.as_secs_f64() }).collect(),
+        stages: watch
+            .times
+            .iter()
+            .map(|(stage, time)| Stage { stage, seconds: time.as_secs_f64() })
+            .collect(),
         dumps: watch.texts.into_iter().map(|(stage, text)| Dumped { stage, text }).collect(),
     })
 }
@@ -84,9 +88,17 @@ fn next_command(target: &Target, arguments: &cli::Compile, metadata: &Metadata) 
     let file = |file: String| quoted(&dir.join(file).to_string_lossy());
     let library = file(format!("lib{name}.a"));
     match target.runner {
-        Some(Runner::Native) => format!("cc {} {library} -o example && ./example", file("example.c".to_owned())),
+        Some(Runner::Native) => {
+            format!("cc {} {library} -o example && ./example", file("example.c".to_owned()))
+        }
         Some(_) => {
-            let pins = arguments.model.pins.words().iter().map(|word| format!(" {}", quoted(word))).collect::<String>();
+            let pins = arguments
+                .model
+                .pins
+                .words()
+                .iter()
+                .map(|word| format!(" {}", quoted(word)))
+                .collect::<String>();
             let target = arguments.target.target.as_deref().unwrap_or_default();
             let model = quoted(&arguments.model.model.to_string_lossy());
             format!("onnxc verify {model}{pins} --target {}", quoted(target))
@@ -113,8 +125,16 @@ impl fmt::Display for Compiled {
         }
         let Metadata { name, target, memory, macs, kernels, .. } = &self.metadata;
         let total: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
-        writeln!(f, "{name} for {} in {total:.2} s: {} kernels, {} MACs\n", target.name, kernels.len(), grouped(*macs))?;
-        let row = |what: &str, count: usize, where_: &str| vec![what.to_owned(), grouped(count as u128), where_.to_owned()];
+        writeln!(
+            f,
+            "{name} for {} in {total:.2} s: {} kernels, {} MACs\n",
+            target.name,
+            kernels.len(),
+            grouped(*macs)
+        )?;
+        let row = |what: &str, count: usize, where_: &str| {
+            vec![what.to_owned(), grouped(count as u128), where_.to_owned()]
+        };
         let rows = [
             row("arena", memory.arena_bytes, "bytes of RAM, lent by the caller"),
             row("weights", memory.weights_bytes, "bytes of read-only memory"),

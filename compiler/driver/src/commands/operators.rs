@@ -33,7 +33,14 @@ impl fmt::Display for Operators {
         let heading = ["operator", "domain", ">since opset", ">passed", ">declined", "element types tested"];
         f.write_str(&table(&heading, &rows))?;
         writeln!(f, "\n{} operators of opsets {oldest_opset} to {newest_opset}.", rows.len())?;
-        writeln!(f, "passed, declined: cases of ONNX's own tests that use the operator; why some are declined: --format json")?;
-        writeln!(f, "Not supported: {}", not_supported.iter().map(|op| op.name.as_str()).collect::<Vec<_>>().join(", "))
+        writeln!(
+            f,
+            "passed, declined: cases of ONNX's own tests that use the operator; why some are declined: --format json"
+        )?;
+        writeln!(
+            f,
+            "Not supported: {}",
+            not_supported.iter().map(|op| op.name.as_str()).collect::<Vec<_>>().join(", ")
+        )
     }
 }

@@ -13,8 +13,8 @@ use crate::data::{Given, Side};
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::execute::{self, Execution};
 use crate::interface::Port;
-use crate::metadata::Metadata;
-use crate::table::table;
+use crate::metadata::{Metadata, TargetFacts};
+use crate::table::{grouped, table};
 use crate::terminal::{Progress, Report};
 use crate::watch::Watch;
 use crate::{output, tensor_file};
@@ -23,6 +23,10 @@ use crate::{output, tensor_file};
 pub struct Ran {
     outputs: Vec<Output>,
     files: Vec<PathBuf>,
+    /// Executed by one inference, where the emulator counts them.
+    instructions: Option<u64>,
+    arena_used: Option<usize>,
+    stack_used: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -35,73 +39,78 @@ struct Output {
     elements: usize,
 }
 
-/// `onnxc run`: a model, or the library of an output directory, on given inputs.
+/// `onnxc run`: a model on this machine, or the library of an output directory on the machine that it is for.
 pub fn run(arguments: &cli::Run) -> Result<Ran, Diagnostics> {
     let given = Given::from_arguments(&arguments.inputs)?;
-    let (archive, metadata) = match arguments.model.model.is_dir() {
-        true => library(&arguments.model.model)?,
-        false => compiled(arguments)?,
+    let (metadata, execution) = match arguments.model.model.is_dir() {
+        true => library(&arguments.model.model, &given)?,
+        false => compiled(arguments, &given)?,
     };
-    let inputs = given.bind(&metadata.inputs, Side::Inputs)?;
-    let outputs = run_library(&archive, &metadata, &inputs)?.outputs;
+    let Execution { outputs, instructions, arena_used, stack_used } = execution;
     let files = match &arguments.outputs {
         Some(place) => write(place, arguments.outputs_as, &metadata.outputs, &outputs)?,
         None => vec![],
     };
-    Ok(Ran { outputs: metadata.outputs.iter().zip(&outputs).map(|(port, tensor)| summary(port, tensor)).collect(), files })
+    let outputs = metadata.outputs.iter().zip(&outputs).map(|(port, tensor)| summary(port, tensor)).collect();
+    Ok(Ran { outputs, files, instructions, arena_used, stack_used })
 }
 
-/// Compiles the model for this machine, in memory.
-fn compiled(arguments: &cli::Run) -> Result<(Vec<u8>, Metadata), Diagnostics> {
+/// Compiles the model for this machine, in memory, and runs it.
+fn compiled(arguments: &cli::Run, given: &Given) -> Result<(Metadata, Execution), Diagnostics> {
     let host = Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
     let options = Options { name: None, pins: arguments.model.pins.options() };
     let artifact = crate::compile(&arguments.model.model, &host, &options, &mut Watch::new(&[], &say))?;
-    Ok((artifact.archive, artifact.metadata))
+    let inputs = given.bind(&artifact.metadata.inputs, Side::Inputs)?;
+    let execution = execute::in_process(&artifact.object, &artifact.metadata, &inputs)?;
+    Ok((artifact.metadata, execution))
 }
 
-/// The library and the description in an output directory.
-fn library(dir: &Path) -> Result<(Vec<u8>, Metadata), Diagnostics> {
+/// Runs the library in an output directory: in this process if it is for exactly this machine, else as a program.
+fn library(dir: &Path, given: &Given) -> Result<(Metadata, Execution), Diagnostics> {
     let metadata = output::read(dir)?;
+    let target = machine(&metadata.target).ok_or_else(|| unknown_machine(dir, &metadata))?;
+    let inputs = given.bind(&metadata.inputs, Side::Inputs)?;
     let [archive, ..] = output::file_names(&metadata.name);
     let path = dir.join(archive);
-    let bytes = fs::read(&path).map_err(|error| {
-        Diagnostic::usage(code::CANNOT_READ, format!("cannot read `{}`: {error}", path.display()))
-    })?;
-    Ok((bytes, metadata))
-}
-
-/// Runs the library: in this process if it is for exactly this machine, as a program of its own or in the emulator
-/// if the target that it names says how.
-fn run_library(archive: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Result<Execution, Diagnostic> {
-    let facts = &metadata.target;
-    let same = |target: &Target| {
-        (&target.triple, &target.cpu, &target.features) == (&facts.triple, &facts.cpu, &facts.features)
-    };
-    if Target::host().is_ok_and(|host| same(&host)) {
-        return execute::in_process(&member(archive)?, metadata, inputs);
-    }
-    match Target::preset(&facts.name).ok().filter(same) {
-        Some(target) => execute::as_program(archive, metadata, &target, inputs),
-        None => Err(Diagnostic::usage(
-            code::CANNOT_RUN,
-            format!("the library is for {} ({}), which is not this machine", facts.name, facts.triple),
-        )),
-    }
-}
-
-/// The object in a static library.
-fn member(archive: &[u8]) -> Result<Vec<u8>, Diagnostic> {
     let unreadable = |why: &dyn fmt::Display| {
-        Diagnostic::usage(code::CANNOT_READ, format!("the static library cannot be read: {why}"))
+        Diagnostic::usage(code::CANNOT_READ, format!("cannot read `{}`: {why}", path.display()))
     };
-    let file = ArchiveFile::parse(archive).map_err(|error| unreadable(&error))?;
-    let member = file.members().next().ok_or_else(|| unreadable(&"it is empty"))?.map_err(|error| unreadable(&error))?;
-    Ok(member.data(archive).map_err(|error| unreadable(&error))?.to_vec())
+    let bytes = fs::read(&path).map_err(|error| unreadable(&error))?;
+    if !execute::is_this_machine(&target) {
+        let execution = execute::as_program(&bytes, &metadata, &target, &inputs)?;
+        return Ok((metadata, execution));
+    }
+    let archive = ArchiveFile::parse(bytes.as_slice()).map_err(|error| unreadable(&error))?;
+    let member = archive.members().next().ok_or_else(|| unreadable(&"it is empty"))?;
+    let member = member.map_err(|error| unreadable(&error))?;
+    let object = member.data(bytes.as_slice()).map_err(|error| unreadable(&error))?;
+    let execution = execute::in_process(object, &metadata, &inputs)?;
+    Ok((metadata, execution))
 }
 
-fn write(place: &Path, format: TensorFormat, ports: &[Port], tensors: &[Tensor]) -> Result<Vec<PathBuf>, Diagnostic> {
+/// The target that a library was compiled for, if it is one of ours: its description says how its code is run.
+fn machine(facts: &TargetFacts) -> Option<Target> {
+    Target::list().ok()?.into_iter().find(|target| TargetFacts::from(target) == *facts)
+}
+
+fn unknown_machine(dir: &Path, metadata: &Metadata) -> Diagnostic {
+    let message = format!(
+        "`{}` was compiled for {}, which is neither this machine nor one of this compiler's targets",
+        dir.display(),
+        metadata.target.name
+    );
+    let hint = "`onnxc verify MODEL --target FILE.toml` runs code on a machine that a file of yours describes";
+    Diagnostic::usage(code::CANNOT_RUN, message).with_hint(hint)
+}
+
+fn write(
+    place: &Path,
+    format: TensorFormat,
+    ports: &[Port],
+    tensors: &[Tensor],
+) -> Result<Vec<PathBuf>, Diagnostic> {
     if place.extension().is_some_and(|extension| extension == "npz") {
         let arrays: Vec<(&str, &Tensor)> = ports.iter().map(|port| port.name.as_str()).zip(tensors).collect();
         tensor_file::write_npz(place, &arrays)?;
@@ -145,6 +154,10 @@ impl fmt::Display for Ran {
         };
         let rows: Vec<Vec<String>> = self.outputs.iter().map(row).collect();
         f.write_str(&table(&["output", "type", "values"], &rows))?;
-        self.files.iter().try_for_each(|file| writeln!(f, "  {}", file.display()))
+        self.files.iter().try_for_each(|file| writeln!(f, "  {}", file.display()))?;
+        match self.instructions {
+            Some(instructions) => writeln!(f, "  {} instructions", grouped(instructions)),
+            None => Ok(()),
+        }
     }
 }

@@ -27,10 +27,19 @@ impl fmt::Display for Targets {
                 Some(Runner::QemuUser { .. } | Runner::QemuSystem { .. }) => "QEMU",
                 None => "-",
             };
-            vec![target.name.clone(), target.triple.clone(), target.cpu.clone(), runs.to_owned(), target.description.clone()]
+            vec![
+                target.name.clone(),
+                target.triple.clone(),
+                target.cpu.clone(),
+                runs.to_owned(),
+                target.description.clone(),
+            ]
         };
         let rows: Vec<Vec<String>> = self.0.iter().map(row).collect();
         f.write_str(&table(&["target", "triple", "cpu", "runs in", "description"], &rows))?;
-        writeln!(f, "\n--target also takes a .toml file; --target-triple, --target-cpu and --target-features anything that LLVM knows.")
+        writeln!(
+            f,
+            "\n--target also takes a .toml file; --target-triple, --target-cpu and --target-features anything that LLVM knows."
+        )
     }
 }

@@ -54,7 +54,7 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
             Some(expected) => expected,
             None => ops::evaluate(&artifact.reference, &trial.inputs),
         };
-        cases.push(case(trial.name, &artifact, &expected, execution, tolerance));
+        cases.push(case(trial.name, &artifact, &expected, &execution, tolerance));
     }
     Ok(Verified {
         model: artifact.metadata.name.clone(),
@@ -76,12 +76,17 @@ enum Place {
 }
 
 impl Place {
-    fn execute(self, artifact: &Artifact, target: &Target, inputs: &[Tensor]) -> Result<Execution, Diagnostic> {
+    fn execute(
+        self,
+        artifact: &Artifact,
+        target: &Target,
+        inputs: &[Tensor],
+    ) -> Result<Execution, Diagnostic> {
         match self {
             Place::InProcess => execute::in_process(&artifact.object, &artifact.metadata, inputs),
             Place::Program | Place::Emulator => {
                 execute::as_program(&artifact.archive, &artifact.metadata, target, inputs)
-            },
+            }
         }
     }
 
@@ -105,10 +110,14 @@ fn place(on: Option<On>, target: &Target) -> Result<Place, Diagnostic> {
         (None | Some(On::Host), true) if execute::is_this_machine(target) => Ok(Place::InProcess),
         (None | Some(On::Host), true) => Ok(Place::Program),
         (Some(On::Host), false) => wrong("code for {} does not run on this machine", "use --on qemu"),
-        (Some(On::Qemu), true) => wrong("{} is this machine's own family and has no emulator", "use --on host"),
+        (Some(On::Qemu), true) => {
+            wrong("{} is this machine's own family and has no emulator", "use --on host")
+        }
         (None | Some(On::Qemu), false) => match target.runner {
             Some(_) => Ok(Place::Emulator),
-            None => wrong("{} does not say how its programs are run here", "give it a [runner] in a .toml file"),
+            None => {
+                wrong("{} does not say how its programs are run here", "give it a [runner] in a .toml file")
+            }
         },
     }
 }
@@ -136,11 +145,18 @@ fn trials(arguments: &cli::Verify, artifact: &Artifact) -> Result<Vec<Trial>, Di
     data::cases(path)?.into_iter().map(trial).collect()
 }
 
-fn case(name: String, artifact: &Artifact, expected: &[Tensor], execution: Execution, tolerance: Tolerance) -> Case {
+fn case(
+    name: String,
+    artifact: &Artifact,
+    expected: &[Tensor],
+    execution: &Execution,
+    tolerance: Tolerance,
+) -> Case {
     let ports = &artifact.metadata.outputs;
     let pairs = ports.iter().zip(expected).zip(&execution.outputs);
-    let outputs = pairs.map(|((port, expected), actual)| compare(&port.name, expected, actual, tolerance)).collect();
-    let Execution { instructions, arena_used, stack_used, .. } = execution;
+    let outputs =
+        pairs.map(|((port, expected), actual)| compare(&port.name, expected, actual, tolerance)).collect();
+    let &Execution { instructions, arena_used, stack_used, .. } = execution;
     Case { name, outputs, instructions, arena_used, stack_used }
 }
 
@@ -159,7 +175,10 @@ impl fmt::Display for Verified {
                 let note = match (output.pass, output.not_finite) {
                     (true, _) => String::new(),
                     (false, 0) => format!("differs, most at element {}", output.worst_element),
-                    (false, n) => format!("{n} elements are NaN or infinite in one alone, the first is {}", output.worst_element),
+                    (false, n) => format!(
+                        "{n} elements are NaN or infinite in one alone, the first is {}",
+                        output.worst_element
+                    ),
                 };
                 vec![
                     output.output.clone(),

@@ -13,7 +13,10 @@ pub enum Home {
     Arena,
     Constant(Tensor),
     /// A constant in another order, evaluated when the weights are written.
-    Packed { constant: usize, packing: Definition },
+    Packed {
+        constant: usize,
+        packing: Definition,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -66,10 +69,12 @@ impl Located {
     /// Seen through `index`, one expression per axis of this value over the axes of a result of rank `rank`; `None`
     /// if that is no matter of strides.
     pub fn seen_through(&self, index: &[Expr], rank: usize) -> Option<Located> {
-        let address = index.iter().zip(&self.view.strides).fold(
-            Affine::constant(self.view.offset),
-            |sum, (index, &stride)| sum.plus(&Affine::of(index), stride),
-        );
+        let address = index
+            .iter()
+            .zip(&self.view.strides)
+            .fold(Affine::constant(self.view.offset), |sum, (index, &stride)| {
+                sum.plus(&Affine::of(index), stride)
+            });
         let strides = address.over_axes(rank)?;
         Some(Located { buffer: self.buffer, view: View { offset: address.offset, strides } })
     }

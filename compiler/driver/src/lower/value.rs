@@ -99,7 +99,12 @@ impl<'g, 't> Lowering<'g, 't> {
                 for (&operand, ty) in operands.iter().zip(&types) {
                     let part = whole.part(axis, start);
                     if self.places[&operand] != part {
-                        self.copy(self.places[&operand].clone(), part, ty, &self.graph.node(id).name.clone())?;
+                        self.copy(
+                            self.places[&operand].clone(),
+                            part,
+                            ty,
+                            &self.graph.node(id).name.clone(),
+                        )?;
                     }
                     start += ty.shape[axis];
                 }
@@ -215,10 +220,12 @@ impl<'g, 't> Lowering<'g, 't> {
             })
             .collect();
         let destination = Destination { view: place.view.clone(), len: self.buffers[place.buffer].len };
-        schedule::lower(&op.label(), stage, &operands, &destination, self.target).map_err(|unsupported| LowerError {
-            nodes: self.graph.node(id).name.clone(),
-            message: unsupported.to_string(),
-            hint: None,
+        schedule::lower(&op.label(), stage, &operands, &destination, self.target).map_err(|unsupported| {
+            LowerError {
+                nodes: self.graph.node(id).name.clone(),
+                message: unsupported.to_string(),
+                hint: None,
+            }
         })
     }
 
@@ -231,7 +238,9 @@ impl<'g, 't> Lowering<'g, 't> {
         op: &str,
         macs: u64,
     ) {
-        let at = |source: &Source| sources.iter().find(|(s, _)| s == source).map_or(place.buffer, |(_, l)| l.buffer);
+        let at = |source: &Source| {
+            sources.iter().find(|(s, _)| s == source).map_or(place.buffer, |(_, l)| l.buffer)
+        };
         let mut buffers = Vec::new();
         for (argument, formal) in kernel.arguments.iter().zip(&kernel.nest.buffers) {
             buffers.push(match argument {
@@ -294,11 +303,8 @@ impl<'g, 't> Lowering<'g, 't> {
             constant: false,
         };
         let destination = Destination { view: to.view.clone(), len: self.buffers[to.buffer].len };
-        let kernel = schedule::lower("copy", &stage, &[operand], &destination, self.target).map_err(|e| LowerError {
-            nodes: nodes.to_owned(),
-            message: e.to_string(),
-            hint: None,
-        })?;
+        let kernel = schedule::lower("copy", &stage, &[operand], &destination, self.target)
+            .map_err(|e| LowerError { nodes: nodes.to_owned(), message: e.to_string(), hint: None })?;
         self.call(kernel, &[(Source::Operand(0), from)], &to, nodes, "copy", 0);
         Ok(())
     }

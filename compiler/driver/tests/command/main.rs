@@ -81,13 +81,33 @@ fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    contents(dir).into_iter().map(|(name, _)| name).collect()
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 #[test]
 fn check_tells_what_a_model_is() {
     let folder = Folder::with("dense.onnx", &dense(Dim::Known(1)));
-    insta::assert_snapshot!(folder.onnxc("check dense.onnx --target cortex-m4f").ok().stdout, @"");
+    insta::assert_snapshot!(folder.onnxc("check dense.onnx --target cortex-m4f").ok().stdout, @r"
+    dense.onnx: ai.onnx v17, IR version 8, by hand
+
+              name  type   shape
+      input   x     float  [1, 3]
+      output  y     float  [1, 2]
+
+      parameters  8
+      MACs        6
+
+         operator  domain   nodes
+      ✓  Add       ai.onnx      1
+      ✓  MatMul    ai.onnx      1
+      ✓  Relu      ai.onnx      1
+
+    it compiles for cortex-m4f
+    ");
 }
 
 #[test]
@@ -95,7 +115,26 @@ fn check_asks_for_pins_and_takes_them() {
     let folder = Folder::with("dense.onnx", &dense(Dim::Named("batch")));
     let open = folder.onnxc("check dense.onnx --target cortex-m4f");
     assert_eq!(open.code, 4);
-    insta::assert_snapshot!(open.stdout, @"");
+    insta::assert_snapshot!(open.stdout, @r"
+    dense.onnx: ai.onnx v17, IR version 8, by hand
+
+              name  type   shape
+      input   x     float  [batch, 3]
+      output  y     float  [batch, 2]
+
+      parameters  8
+      MACs        unknown
+
+         operator  domain   nodes
+      ✓  Add       ai.onnx      1
+      ✓  MatMul    ai.onnx      1
+      ✓  Relu      ai.onnx      1
+
+    error[E0105]: the input's shape [batch, 3] is not static
+      at: x
+      hint: add --dim batch=1
+    it does not compile for cortex-m4f
+    ");
     let pinned = folder.onnxc("check dense.onnx --dim batch=2 --format json").ok().json();
     assert_eq!(pinned["inputs"][0]["pinned"], serde_json::json!([2, 3]));
     assert_eq!(pinned["macs"], 2 * 3 * 2);
@@ -117,7 +156,13 @@ fn everything_unsupported_is_said_at_once() {
     let folder = Folder::with("odd.onnx", &model);
     let compile = folder.onnxc("compile odd.onnx --target host -o out");
     assert_eq!(compile.code, 4);
-    insta::assert_snapshot!(compile.stderr, @"");
+    insta::assert_snapshot!(compile.stderr, @r"
+    error[E0201]: 3 nodes of this model are not supported
+      Frobnicate   ai.onnx v17   2 nodes   first, second
+                                 the operator is not supported
+      Sequester    ai.onnx v17   1 node    third
+                                 the operator is not supported
+    ");
     assert!(!folder.path("out").exists());
     let json = folder.onnxc("compile odd.onnx --target host -o out --format json");
     assert_eq!((json.code, json.stderr.as_str()), (4, ""));
@@ -171,18 +216,32 @@ fn exit_codes_tell_whose_fault_it_is() {
 fn compile_writes_four_files_and_says_so() {
     let folder = Folder::with("dense-net.onnx", &dense(Dim::Known(1)));
     let ran = folder.onnxc("compile dense-net.onnx --target cortex-m4f -o build/net").ok();
-    assert_eq!(names(&folder.path("build/net")), ["dense_net.h", "dense_net.json", "example.c", "libdense_net.a"]);
+    assert_eq!(
+        names(&folder.path("build/net")),
+        ["dense_net.h", "dense_net.json", "example.c", "libdense_net.a"]
+    );
     assert_eq!(names(&folder.path("build")), ["net"], "nothing temporary is left");
     // Time and code size are nobody's promise.
     let stable = |line: &&str| !["MACs", "code", "libdense_net.a"].iter().any(|word| line.contains(word));
-    insta::assert_snapshot!(ran.stdout.lines().filter(stable).collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(ran.stdout.lines().filter(stable).collect::<Vec<_>>().join("\n"), @r"
+
+      arena      0  bytes of RAM, lent by the caller
+      weights   32  bytes of read-only memory
+
+      build/net/dense_net.h  1 395 bytes
+      build/net/dense_net.json  1 185 bytes
+      build/net/example.c  797 bytes
+
+    next:  onnxc verify dense-net.onnx --target cortex-m4f
+    ");
 }
 
 #[test]
 fn the_description_counts_what_is_there() {
     let folder = Folder::with("dense.onnx", &dense(Dim::Named("rows")));
     folder.onnxc("compile dense.onnx --target cortex-m4f -o out --dim rows=1 --name net").ok();
-    let json: serde_json::Value = serde_json::from_slice(&fs::read(folder.path("out/net.json")).unwrap()).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path("out/net.json")).unwrap()).unwrap();
     assert_eq!(json["schema_version"], 1);
     assert_eq!(json["target"]["triple"], "thumbv7em-none-eabihf");
     assert_eq!(json["flags"]["dims"]["rows"], 1);
@@ -202,9 +261,11 @@ fn the_description_counts_what_is_there() {
     };
     let is_weights = |name: &str| name.starts_with(".rodata") && name.contains("weights");
     assert_eq!(json["memory"]["weights_bytes"], bytes(&is_weights));
-    let is_code = |name: &str| (name.starts_with(".text") || name.starts_with(".rodata")) && !is_weights(name);
+    let is_code =
+        |name: &str| (name.starts_with(".text") || name.starts_with(".rodata")) && !is_weights(name);
     assert_eq!(json["memory"]["code_bytes"], bytes(&is_code));
-    let nodes = json["kernels"].as_array().unwrap().iter().flat_map(|kernel| kernel["nodes"].as_array().unwrap());
+    let nodes =
+        json["kernels"].as_array().unwrap().iter().flat_map(|kernel| kernel["nodes"].as_array().unwrap());
     let mut nodes: Vec<&str> = nodes.map(|node| node.as_str().unwrap()).collect();
     nodes.sort();
     assert_eq!(nodes, ["activation", "bias", "product"]);
@@ -232,8 +293,11 @@ fn an_output_is_replaced_by_a_complete_one_only() {
     assert_eq!(folder.onnxc("compile dense.onnx --target host -o out --max-flash 1").code, 5);
     assert!(contents(&folder.path("out")) == before, "a failure leaves the old output");
     folder.write("out/notes.txt", b"mine");
-    folder.onnxc("compile dense.onnx --target host -o out --name new").ok();
-    assert_eq!(names(&folder.path("out")), ["example.c", "libnew.a", "new.h", "new.json", "notes.txt"]);
+    folder.onnxc("compile dense.onnx --target host -o out --name renewed").ok();
+    assert_eq!(
+        names(&folder.path("out")),
+        ["example.c", "librenewed.a", "notes.txt", "renewed.h", "renewed.json"]
+    );
     assert_eq!(fs::read(folder.path("out/notes.txt")).unwrap(), b"mine");
 }
 
@@ -245,7 +309,10 @@ fn what_onnxc_did_not_write_is_left_alone() {
     folder.write("mine/other.json", b"{\"name\": \"other\"}");
     let refused = folder.onnxc("compile dense.onnx --target host -o mine");
     assert_eq!(refused.code, 2);
-    insta::assert_snapshot!(refused.stderr, @"");
+    insta::assert_snapshot!(refused.stderr, @r"
+    error[E0004]: `mine` holds files that onnxc did not write; it is left as it is
+      hint: give -o a directory that does not exist yet, or one that an earlier `onnxc compile` wrote
+    ");
     assert_eq!(names(&folder.path("mine")), ["other.json", "thesis.txt"]);
     for place in [".", "..", "/"] {
         assert_eq!(folder.onnxc(&format!("compile dense.onnx --target host -o {place}")).code, 2, "{place}");
@@ -272,8 +339,62 @@ fn the_header_is_c99_and_cpp() {
     let name = "new_model";
     let header = fs::read_to_string(folder.path("out/new_model.h")).unwrap();
     let stable = |line: &&str| !["SHA256", "read-only"].iter().any(|word| line.contains(word));
-    insta::assert_snapshot!(header.lines().filter(stable).collect::<Vec<_>>().join("\n"), @"");
-    folder.write("twice.c", format!("#include \"{name}.h\"\n#include \"{name}.h\"\nint main(void) {{ return 0; }}\n").as_bytes());
+    insta::assert_snapshot!(header.lines().filter(stable).collect::<Vec<_>>().join("\n"), @r#"
+    /*
+     * libnew_model.a: a neural network compiled ahead of time by onnxc 0.1.0
+     * for host (x86_64-unknown-linux-gnu).
+     *
+     * It calls nothing outside of itself, keeps no state, never allocates.
+     */
+    #ifndef NEW_MODEL_H
+    #define NEW_MODEL_H
+
+    #include <stdint.h>
+
+    #ifdef __cplusplus
+    extern "C" {
+    #endif
+
+    #define NEW_MODEL_ABI_VERSION 1
+    #define NEW_MODEL_ARENA_BYTES 0u
+    #define NEW_MODEL_ARENA_ALIGN 64u
+    #define NEW_MODEL_INPUT_CLASS_TENSOR_ELEMENTS 2u
+    #define NEW_MODEL_INPUT_A_B_0_ELEMENTS 2u
+    #define NEW_MODEL_INPUT_A_B_0_2_ELEMENTS 2u
+    #define NEW_MODEL_INPUT_TENSOR_1ST_X_ELEMENTS 2u
+    #define NEW_MODEL_OUTPUT_INT_TENSOR_ELEMENTS 2u
+
+    /* Tensors are dense and row-major: the last axis is contiguous. Each pointer is aligned to its element. */
+    typedef struct new_model_inputs {
+        const float *class_tensor; /* "class": f32[2] */
+        const float *a_b_0; /* "a/b:0": f32[2] */
+        const float *A_B_0_2; /* "A.B.0": f32[2] */
+        const float *tensor_1st_x; /* "1st *? "x" ?": f32[2] */
+    } new_model_inputs;
+
+    typedef struct new_model_outputs {
+        float *int_tensor; /* "int": f32[2] */
+    } new_model_outputs;
+
+    /*
+     * Computes the outputs from the inputs; returns 0.
+     *
+     * `arena` is scratch memory of NEW_MODEL_ARENA_BYTES bytes, aligned to NEW_MODEL_ARENA_ALIGN; its contents do not
+     * matter before and mean nothing after. Inputs, outputs and arena must not overlap. Calls with different arenas
+     * and outputs may run at the same time.
+     */
+    int32_t new_model_run(const new_model_inputs *in, const new_model_outputs *out, void *arena);
+
+    #ifdef __cplusplus
+    }
+    #endif
+
+    #endif
+    "#);
+    folder.write(
+        "twice.c",
+        format!("#include \"{name}.h\"\n#include \"{name}.h\"\nint main(void) {{ return 0; }}\n").as_bytes(),
+    );
     fs::copy(folder.path("twice.c"), folder.path("twice.cpp")).unwrap();
     folder.program("cc -std=c99 -Wall -Wextra -pedantic -Werror -Iout -c twice.c -o c.o");
     folder.program("c++ -std=c++17 -Wall -Wextra -pedantic -Werror -Iout -c twice.cpp -o cpp.o");
@@ -305,7 +426,8 @@ fn the_example_builds_and_two_models_link_together() {
 fn run_takes_models_and_libraries_and_every_kind_of_file() {
     let folder = Folder::with("dense.onnx", &dense(Dim::Known(1)));
     // x = [1, 2, 3] as NumPy would write it.
-    let mut npy = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }".to_vec();
+    let mut npy =
+        b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3), }".to_vec();
     npy.resize(127, b' ');
     npy.push(b'\n');
     npy.extend([1.0f32, 2.0, 3.0].iter().flat_map(|value| value.to_le_bytes()));
@@ -328,7 +450,10 @@ fn run_takes_models_and_libraries_and_every_kind_of_file() {
     assert_eq!(names(&folder.path("results")), ["y.npy"]);
     let missing = folder.onnxc("run dense.onnx --inputs out.npz");
     assert_eq!(missing.code, 2);
-    insta::assert_snapshot!(missing.stderr, @"");
+    insta::assert_snapshot!(missing.stderr, @r"
+    error[E0006]: no data for input `x` (f32[1,3]); given: `y`
+      hint: `x`, `in_x` and `input_0` would be found
+    ");
 }
 
 #[test]
@@ -352,7 +477,16 @@ fn verify_passes_what_is_right_and_fails_what_is_not() {
     folder.write("set/out_0.npy", &npy("(8, 2)", &ones[..64]));
     let fail = folder.onnxc("verify dense.onnx --data set");
     assert_eq!(fail.code, 6);
-    insta::assert_snapshot!(fail.stdout, @"");
+    insta::assert_snapshot!(fail.stdout, @r"
+    dense for host, run in this process, against the given outputs
+
+    set
+      output  type      max abs error  of range   max ULP       cosine
+      y       f32[8,2]        2.000e0   2.000e0  16777216  0.763386285  differs, most at element 1
+
+    tolerance: 1e-4 of an output's range, or 5e-7
+    FAIL
+    ");
 }
 
 #[test]

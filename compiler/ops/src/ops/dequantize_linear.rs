@@ -21,9 +21,9 @@ impl Op for DequantizeLinear {
         }
         let (x, scale) = (node.input(0)?, node.input(1)?);
         let rank = node.ty(x).rank();
-        let axis = match node.ty(scale).elements() {
-            1 => 0,
-            _ => shape::axis(node.int("axis")?.unwrap_or(1), rank)?,
+        let axis = match single(node.ty(scale)) {
+            true => 0,
+            false => shape::axis(node.int("axis")?.unwrap_or(1), rank)?,
         };
         let mut operands = vec![x, scale];
         operands.extend(node.optional(2));
@@ -33,7 +33,12 @@ impl Op for DequantizeLinear {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         let (x, scale) = match inputs {
             [x, scale] => (x, scale),
-            [x, scale, zero] if zero.dtype == x.dtype && zero.elements() == scale.elements() => (x, scale),
+            [x, scale, zero]
+                if zero.dtype == x.dtype
+                    && (zero.shape == scale.shape || (single(zero) && single(scale))) =>
+            {
+                (x, scale)
+            }
             [x, scale, zero] => {
                 return Err(OpError::new(format!("zero point {zero} does not fit {x} and scale {scale}")));
             }
@@ -41,7 +46,7 @@ impl Op for DequantizeLinear {
         };
         check::require(x.dtype, x.dtype.is_int(), "an integer type")?;
         check::require(scale.dtype, scale.dtype.is_float(), "a float scale")?;
-        if scale.elements() != 1 && (scale.rank() != 1 || x.shape.get(self.axis) != Some(&scale.shape[0])) {
+        if !single(scale) && (scale.rank() != 1 || x.shape.get(self.axis) != Some(&scale.shape[0])) {
             return Err(OpError::new(format!("scale {scale} does not fit axis {} of {x}", self.axis)));
         }
         Ok(vec![x.with_dtype(scale.dtype)])
@@ -50,9 +55,9 @@ impl Op for DequantizeLinear {
     fn meaning(&self, inputs: &[TensorType]) -> Meaning {
         let (x, scale) = (&inputs[0], &inputs[1]);
         let result = x.with_dtype(scale.dtype);
-        let axis = match scale.elements() {
-            1 => Expr::int(0),
-            _ => Expr::Axis(self.axis),
+        let axis = match single(scale) {
+            true => Expr::int(0),
+            false => Expr::Axis(self.axis),
         };
         let parameter = |operand: usize| Expr::read(Source::Operand(operand), vec![axis.clone(); inputs[operand].rank()]);
         // Differences of 8- and 16-bit integers, and 32-bit ones with their zero point of 0, fit an `I32`.
@@ -63,4 +68,9 @@ impl Op for DequantizeLinear {
             shifted.cast(scale.dtype) * parameter(1)
         })
     }
+}
+
+/// One for all of the tensor; unlike a count of the elements this cannot overflow.
+fn single(ty: &TensorType) -> bool {
+    ty.shape.iter().all(|&extent| extent == 1)
 }

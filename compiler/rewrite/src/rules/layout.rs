@@ -9,6 +9,7 @@ use ops::ops::reshape::Reshape;
 use ops::ops::transpose::Transpose;
 use ops::shape::Layout;
 
+use super::view::{MOST_VIEWS, keeps_order};
 use crate::rule::{Found, Site, Term};
 use crate::{Node, Rule};
 
@@ -53,13 +54,21 @@ fn sink_transpose_split(site: &Site, found: &mut Found) {
     let Node::Proj(k, [of]) = site.node else { return };
     for (op, args) in site.forms(*of) {
         let &[arg] = args else { continue };
-        for (transpose, args) in site.forms_of::<Transpose>(arg) {
+        for (transpose, args) in moving(site, arg) {
             if let Some((before, axes)) = op.before_transpose(&transpose.permutation) {
                 let result = Term::Proj(*k, Box::new(Term::apply(before, [args[0].into()])));
                 found.equal(transposed(result, axes));
             }
         }
     }
+}
+
+/// The forms of `class` that are a transpose which moves elements; others are reshapes, and free wherever they are.
+fn moving<'a>(site: &Site<'a>, class: Id) -> impl Iterator<Item = (&'a Transpose, &'a [Id])> + use<'a> {
+    let site = *site;
+    site.forms_of::<Transpose>(class)
+        .filter(move |(transpose, inner)| !keeps_order(&transpose.permutation, site.ty(inner[0])))
+        .take(MOST_VIEWS)
 }
 
 /// Each transpose that some operand comes from, and all operands as they are before it.
@@ -75,7 +84,7 @@ fn operands_before(site: &Site, args: &[Id]) -> Vec<(Vec<usize>, Vec<Term>)> {
     let leading = if together { args } else { &args[..args.len().min(1)] };
     let mut permutations: Vec<(Vec<usize>, Id)> = Vec::new();
     for &arg in leading.iter().filter(|&&arg| !site.is_constant(arg)) {
-        for (transpose, inner) in site.forms_of::<Transpose>(arg) {
+        for (transpose, inner) in moving(site, arg) {
             let full_rank = !together || transpose.permutation.len() == result.rank();
             if full_rank && !permutations.iter().any(|(known, _)| *known == transpose.permutation) {
                 permutations.push((transpose.permutation.clone(), inner[0]));
@@ -118,15 +127,12 @@ fn sink_transpose_reshape(site: &Site, found: &mut Found) {
         return;
     }
     let groups = groups(&site.ty(arg).shape, &reshape.shape);
-    for (transpose, inner) in site.forms_of::<Transpose>(arg) {
+    for (transpose, inner) in moving(site, arg) {
         let permutation = &transpose.permutation;
-        // Groups in the order of where their first axis of any extent lies in `x`.
-        let extent = |axis: &usize| site.ty(arg).shape[*axis];
-        let place = |group: &Group| {
-            let wide =
-                group.before.clone().filter(|axis| extent(axis) > 1).map(|axis| permutation[axis]).min();
-            wide.or(group.before.clone().map(|axis| permutation[axis]).min()).unwrap_or(usize::MAX)
-        };
+        // Groups in the order of where their first wide axis lies in `x`, those without one in front: wherever axes of
+        // one element were, the result is the same.
+        let wide = |group: &Group| group.before.clone().filter(|&axis| site.ty(arg).shape[axis] > 1);
+        let place = |group: &Group| wide(group).map(|axis| permutation[axis]).min();
         let mut order: Vec<usize> = (0..groups.len()).collect();
         order.sort_by_key(|&g| place(&groups[g]));
         if order.is_sorted() {
@@ -135,9 +141,16 @@ fn sink_transpose_reshape(site: &Site, found: &mut Found) {
         let within: Vec<usize> =
             order.iter().flat_map(|&g| groups[g].before.clone()).map(|axis| permutation[axis]).collect();
         let after: Vec<usize> = order.iter().flat_map(|&g| groups[g].after.clone()).collect();
-        let shape = after.iter().map(|&axis| reshape.shape[axis]).collect();
-        let x = if within.is_sorted() { inner[0].into() } else { transposed(inner[0].into(), within) };
-        found.equal(transposed(Term::apply(Reshape { shape }, [x]), inverse(&after)));
+        let shape: Vec<usize> = after.iter().map(|&axis| reshape.shape[axis]).collect();
+        let outer = inverse(&after);
+        if keeps_order(&outer, &site.result().with_shape(shape.clone())) {
+            continue;
+        }
+        let x = match keeps_order(&within, site.ty(inner[0])) {
+            true => inner[0].into(),
+            false => transposed(inner[0].into(), within),
+        };
+        found.equal(transposed(Term::apply(Reshape { shape }, [x]), outer));
     }
 }
 

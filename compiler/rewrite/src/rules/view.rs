@@ -20,6 +20,10 @@ pub const RULES: &[Rule] = &[
     Rule { name: "sink-reshape", tolerance: 0.0, apply: sink_reshape },
 ];
 
+/// Forms of a class as one view or the other that a rule follows. Models need one or two; where axes of one element
+/// abound, all orders of them would be found, and all views from each to each.
+pub(super) const MOST_VIEWS: usize = 4;
+
 /// `view(x) = x`, where the view shows every element of `x` in its place.
 fn view_of_all(site: &Site, found: &mut Found) {
     let Some((op, args)) = site.node.op() else { return };
@@ -50,7 +54,7 @@ fn map_of_nothing(site: &Site, found: &mut Found) {
 /// `transpose(transpose(x, p), q) = transpose(x, p[q])`.
 fn transpose_transpose(site: &Site, found: &mut Found) {
     let Some((outer, &[arg])) = site.is::<Transpose>() else { return };
-    for (inner, args) in site.forms_of::<Transpose>(arg) {
+    for (inner, args) in site.forms_of::<Transpose>(arg).take(MOST_VIEWS) {
         let permutation: Vec<usize> = outer.permutation.iter().map(|&axis| inner.permutation[axis]).collect();
         match permutation.is_sorted() {
             true => found.equal(args[0].into()),
@@ -75,7 +79,7 @@ pub(crate) fn keeps_order(permutation: &[usize], ty: &TensorType) -> bool {
 /// `reshape(reshape(x)) = reshape(x)`.
 fn reshape_reshape(site: &Site, found: &mut Found) {
     let Some((outer, &[arg])) = site.is::<Reshape>() else { return };
-    for (_, args) in site.forms_of::<Reshape>(arg) {
+    for (_, args) in site.forms_of::<Reshape>(arg).take(MOST_VIEWS) {
         found.equal(Term::apply(outer.clone(), [args[0].into()]));
     }
 }
@@ -97,7 +101,7 @@ fn sink_reshape(site: &Site, found: &mut Found) {
     let shape = &site.result().shape;
     let mut shapes: Vec<&[usize]> = Vec::new();
     for &arg in args.iter().filter(|&&arg| site.ty(arg).shape == *shape && !site.is_constant(arg)) {
-        for (_, inner) in site.forms_of::<Reshape>(arg) {
+        for (_, inner) in site.forms_of::<Reshape>(arg).take(MOST_VIEWS) {
             let before = site.ty(inner[0]).shape.as_slice();
             if before != shape && !shapes.contains(&before) {
                 shapes.push(before);
