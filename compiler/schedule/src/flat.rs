@@ -41,16 +41,23 @@ impl Flat {
         let axis = |reduction: bool| move |&extent: &usize| Axis { extent, reduction };
         let body = linear(&stage.body);
         let folded = dtype_of(&body, operands, stage.dtype);
+        let finish = stage.finish.as_ref().map_or(Expr::Folded, linear);
+        // An empty reduction is known beforehand, and the stage a map.
+        let empty = stage.fold.filter(|_| stage.reduction.contains(&0));
+        let (fold, reduction, body, finish) = match empty {
+            Some(fold) => {
+                let identity = Expr::Const(fold.identity(folded));
+                let value = finish.rewrite(&mut |node| (*node == Expr::Folded).then(|| identity.clone()));
+                (None, &[][..], value, Expr::Folded)
+            }
+            None => (stage.fold, &stage.reduction[..], body, finish),
+        };
+        let folded = if empty.is_some() { stage.dtype } else { folded };
         let mut flat = Flat {
-            axes: stage
-                .domain
-                .iter()
-                .map(axis(false))
-                .chain(stage.reduction.iter().map(axis(true)))
-                .collect(),
-            fold: stage.fold,
+            axes: stage.domain.iter().map(axis(false)).chain(reduction.iter().map(axis(true))).collect(),
+            fold,
             body,
-            finish: stage.finish.as_ref().map_or(Expr::Folded, linear),
+            finish,
             result: address.to_expr(),
             dtype: stage.dtype,
             folded,
@@ -165,12 +172,9 @@ impl Flat {
         let extent = self.axes[inner].extent as i64;
         let (a, b) = (Expr::Axis(outer), Expr::Axis(inner));
         let as_one = |address: &Affine| {
-            address.coefficient(&a) == address.coefficient(&b) * extent
-                && !address.hides(&a)
-                && !address.hides(&b)
+            address.coefficient(&a) == address.coefficient(&b) * extent && !address.hides(&a) && !address.hides(&b)
         };
-        let addresses =
-            self.loads().into_iter().map(|(_, address)| address).chain([Affine::of(&self.result)]);
+        let addresses = self.loads().into_iter().map(|(_, address)| address).chain([Affine::of(&self.result)]);
         let elsewhere = [&self.body, &self.finish].into_iter().any(|expr| outside_loads(expr, &[&a, &b]));
         addresses.into_iter().all(|address| as_one(&address)) && !elsewhere
     }
@@ -199,12 +203,9 @@ fn linearize(expr: &Expr, operands: &[Operand]) -> Expr {
         Expr::Read { source, index } => {
             let place = operands.iter().position(|operand| operand.source == *source)?;
             let view = &operands[place].view;
-            let address = index
-                .iter()
-                .zip(&view.strides)
-                .fold(Affine::constant(view.offset), |sum, (index, &stride)| {
-                    sum.plus(&Affine::of(index), stride)
-                });
+            let address = index.iter().zip(&view.strides).fold(Affine::constant(view.offset), |sum, (index, &stride)| {
+                sum.plus(&Affine::of(index), stride)
+            });
             Some(load(place, address.to_expr()))
         }
         _ => None,
