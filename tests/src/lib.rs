@@ -2,4 +2,5 @@
 
 pub mod classes;
 pub mod onnx_cases;
+pub mod random_graphs;
 pub mod values;

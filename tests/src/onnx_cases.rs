@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use ir::Tensor;
-use onnx::{Imported, Options, Problem};
+use onnx::{Imported, Options, Problem, SummaryPort};
 
 /// The folders of cases beside `node`, and `node` itself.
 const SUITES: [&str; 4] = ["node", "pytorch-converted", "pytorch-operator", "simple"];
@@ -65,7 +65,7 @@ impl Case {
     /// input given, or with all of them. The outer error is one of the case, the inner the importer's answer.
     pub fn import(&self) -> Result<Result<Prepared, Vec<Problem>>, String> {
         let model = self.model()?;
-        let given = tensors(&self.data(), "input_");
+        let given = self.inputs()?;
         let import = |known: &[(String, Tensor)]| {
             let initializers: Vec<u8> =
                 known.iter().flat_map(|(name, tensor)| initializer(name, tensor)).collect();
@@ -81,24 +81,27 @@ impl Case {
             Ok(imported) => imported,
             Err(problems) => return Ok(Err(problems)),
         };
-        let inputs = imported.graph.inputs().iter().map(|&id| {
-            let name = &imported.graph.node(id).name;
-            self.tensor(name).ok_or_else(|| format!("no data for input `{name}`"))
-        });
+        let inputs = imported.graph.inputs().iter().map(|&id| named(&given, &imported.graph.node(id).name));
         let inputs = inputs.collect::<Result<_, _>>()?;
         Ok(Ok(Prepared { imported, inputs }))
     }
 
-    fn tensor(&self, name: &str) -> Option<Tensor> {
-        let all = tensors(&self.data(), "input_").into_iter().chain(tensors(&self.data(), "output_"));
-        all.into_iter().find(|(given, _)| given == name).map(|(_, tensor)| tensor)
+    fn inputs(&self) -> Result<Vec<(String, Tensor)>, String> {
+        let ports = onnx::inspect(&self.model()?).map_err(|problem| problem.to_string())?.inputs;
+        Ok(tensors(&self.data(), "input_", &ports))
+    }
+
+    fn outputs(&self) -> Result<Vec<(String, Tensor)>, String> {
+        let ports = onnx::inspect(&self.model()?).map_err(|problem| problem.to_string())?.outputs;
+        Ok(tensors(&self.data(), "output_", &ports))
     }
 
     /// Holds the outputs of `graph` to the case's.
     pub fn check(&self, graph: &ops::Graph, outputs: &[Tensor]) -> Result<(), String> {
+        let wanted = self.outputs()?;
         graph.outputs().iter().zip(outputs).try_for_each(|((name, _), given)| {
-            let wanted = self.tensor(name).ok_or_else(|| format!("no data for output `{name}`"))?;
-            compare(given, &wanted).map_err(|difference| format!("output `{name}`: {difference}"))
+            compare(given, &named(&wanted, name)?)
+                .map_err(|difference| format!("output `{name}`: {difference}"))
         })
     }
 }
@@ -137,11 +140,21 @@ fn field(tag: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The tensors `<prefix>0.pb`, `<prefix>1.pb`, ... with their names; those that are no plain tensors are left out.
-fn tensors(data: &Path, prefix: &str) -> Vec<(String, Tensor)> {
-    let files = (0..).map(|k| data.join(format!("{prefix}{k}.pb")));
-    let contents = files.map_while(|file| fs::read(file).ok());
-    contents.filter_map(|bytes| onnx::read_tensor_pb(&bytes).ok()).collect()
+/// The tensors `<prefix>0.pb`, `<prefix>1.pb`, ... with their names, or where they have none those of the ports in
+/// order; what is no plain tensor is left out.
+fn tensors(data: &Path, prefix: &str, ports: &[SummaryPort]) -> Vec<(String, Tensor)> {
+    let contents = (0..).map_while(|k| Some((k, fs::read(data.join(format!("{prefix}{k}.pb"))).ok()?)));
+    let tensor = |(k, bytes): (usize, Vec<u8>)| {
+        let (name, tensor) = onnx::read_tensor_pb(&bytes).ok()?;
+        let port = ports.get(k).map_or("", |port| &port.name);
+        Some((if name.is_empty() { port.to_owned() } else { name }, tensor))
+    };
+    contents.filter_map(tensor).collect()
+}
+
+fn named(tensors: &[(String, Tensor)], name: &str) -> Result<Tensor, String> {
+    let found = tensors.iter().find(|(given, _)| given == name);
+    found.map(|(_, tensor)| tensor.clone()).ok_or_else(|| format!("no data for `{name}`"))
 }
 
 /// ONNX's own tolerances; integers and bools must be the same.

@@ -119,8 +119,12 @@ impl<'c, 'a> Builder<'c, 'a> {
         let (context, entry, mlir) = (self.context, self.entry, self.mlir(ty));
         let ssa = *self.constants.entry((scalar, lanes)).or_insert_with(|| {
             let number = literal(scalar);
-            let text =
-                if lanes == 1 { format!("{number} : {mlir}") } else { format!("dense<{number}> : {mlir}") };
+            let text = match (lanes, scalar.dtype) {
+                // MLIR's `true` has its type in it.
+                (1, DType::Bool) => number,
+                (1, _) => format!("{number} : {mlir}"),
+                _ => format!("dense<{number}> : {mlir}"),
+            };
             let attributes = [("value", attribute(context, &text))];
             let op = operation(context, "arith.constant", &[], &[mlir], &attributes, vec![]);
             result_of(entry.insert_operation(0, op), 0)

@@ -41,16 +41,23 @@ impl Flat {
         let axis = |reduction: bool| move |&extent: &usize| Axis { extent, reduction };
         let body = linear(&stage.body);
         let folded = dtype_of(&body, operands, stage.dtype);
+        let finish = stage.finish.as_ref().map_or(Expr::Folded, linear);
+        // An empty reduction is known beforehand, and the stage a map.
+        let empty = stage.fold.filter(|_| stage.reduction.contains(&0));
+        let (fold, reduction, body, finish) = match empty {
+            Some(fold) => {
+                let identity = Expr::Const(fold.identity(folded));
+                let value = finish.rewrite(&mut |node| (*node == Expr::Folded).then(|| identity.clone()));
+                (None, &[][..], value, Expr::Folded)
+            }
+            None => (stage.fold, &stage.reduction[..], body, finish),
+        };
+        let folded = if empty.is_some() { stage.dtype } else { folded };
         let mut flat = Flat {
-            axes: stage
-                .domain
-                .iter()
-                .map(axis(false))
-                .chain(stage.reduction.iter().map(axis(true)))
-                .collect(),
-            fold: stage.fold,
+            axes: stage.domain.iter().map(axis(false)).chain(reduction.iter().map(axis(true))).collect(),
+            fold,
             body,
-            finish: stage.finish.as_ref().map_or(Expr::Folded, linear),
+            finish,
             result: address.to_expr(),
             dtype: stage.dtype,
             folded,

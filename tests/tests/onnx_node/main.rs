@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ir::NodeKind;
 use libtest_mimic::{Arguments, Failed, Trial};
 use onnxc::{Kind, Model, Watch};
-use results::{Outcome, Results};
+use results::{Fault, Outcome, Results};
 use targets::Target;
 use tests::onnx_cases::{Case, Declined, Prepared, cases, reason};
 
@@ -77,9 +77,13 @@ impl Suite {
             Ok(prepared) => prepared,
             Err(problems) => {
                 let reason = reason(&problems);
-                let operator = problems.into_iter().find_map(|problem| problem.operator);
+                let fault = match problems.into_iter().next() {
+                    Some(problem) if problem.code == onnx::code::VERSION => Fault::Model,
+                    Some(onnx::Problem { operator: Some(operator), .. }) => Fault::Operator(operator),
+                    _ => Fault::Unknown,
+                };
                 self.unsupported.declines(case, &reason)?;
-                return self.record(case, Outcome::Unsupported { reason, operator });
+                return self.record(case, Outcome::Unsupported { reason, fault });
             }
         };
         self.unsupported.accepts(case)?;
@@ -106,7 +110,7 @@ impl Suite {
                     diagnostics.0.iter().map(|one| one.message.as_str()).collect::<Vec<_>>().join("; ");
                 let reason = reason.replace(&format!(" for target {}", self.target.name), "");
                 self.declined.declines(case, &reason)?;
-                return self.record(case, Outcome::Unsupported { reason, operator: None });
+                return self.record(case, Outcome::Unsupported { reason, fault: Fault::Unknown });
             }
             Err(diagnostics) => return Err(diagnostics.to_string()),
         };

@@ -15,8 +15,16 @@ use tests::onnx_cases::updating;
 pub enum Outcome {
     /// The compiled code gives what it should; `folded` if nothing was left to compute when it runs.
     Passed { folded: bool, types: Vec<DType> },
-    /// By the operator, where it is one operator's fault.
-    Unsupported { reason: String, operator: Option<Operator> },
+    Unsupported { reason: String, fault: Fault },
+}
+
+/// Whose fault it is that a case is unsupported.
+pub enum Fault {
+    /// That of the model as a whole, for instance its opset.
+    Model,
+    Operator(Operator),
+    /// That of the model's operator, if it has one alone.
+    Unknown,
 }
 
 #[derive(Default)]
@@ -57,11 +65,11 @@ impl Results {
                     }
                 }
             }
-            Outcome::Unsupported { reason, operator } => {
+            Outcome::Unsupported { reason, fault } => {
                 self.unsupported += 1;
-                let culprit = match (operator, operators) {
-                    (Some(operator), _) => Some((operator.domain, operator.op_type)),
-                    (None, [only]) => Some(key(only)),
+                let culprit = match (fault, operators) {
+                    (Fault::Operator(operator), _) => Some((operator.domain, operator.op_type)),
+                    (Fault::Unknown, [only]) => Some(key(only)),
                     _ => None,
                 };
                 if let Some(culprit) = culprit {
