@@ -1,4 +1,5 @@
 //! What the tests of several rooms share: random values, and results held to the reference evaluator.
 
 pub mod classes;
+pub mod onnx_cases;
 pub mod values;

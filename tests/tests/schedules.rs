@@ -70,7 +70,9 @@ fn run_stage(stage: &Stage, known: &[(Source, Tensor, bool)], target: &Target) -
         .iter()
         .map(|argument| match argument {
             Argument::Source(source) => flat(find(source)),
-            Argument::Packed { source, packing } => flat(loops::evaluate(packing, &[&flat(find(source))]).remove(0)),
+            Argument::Packed { source, packing } => {
+                flat(loops::evaluate(packing, &[&flat(find(source))]).remove(0))
+            }
             Argument::Result => flat(Tensor::zeros(ty.clone())),
         })
         .collect();
@@ -115,7 +117,9 @@ fn maps() {
 fn convolutions() {
     for layout in [Layout::ChannelsLast, Layout::ChannelsFirst] {
         for (channels, out, group) in [(3, 8, 1), (16, 40, 1), (6, 6, 6), (8, 12, 2), (36, 36, 36)] {
-            for (extent, kernel, stride, pad) in [(9, 3, 1, 1), (14, 3, 2, 1), (6, 1, 1, 0), (7, 5, 2, 2), (3, 3, 1, 1)] {
+            for (extent, kernel, stride, pad) in
+                [(9, 3, 1, 1), (14, 3, 2, 1), (6, 1, 1, 0), (7, 5, 2, 2), (3, 3, 1, 1)]
+            {
                 let x = f32s(&layout.join(1, channels, &[extent, extent + 1]));
                 let w = f32s(&[out, channels / group, kernel, kernel]);
                 let op = Conv { window: window(stride, pad), group, layout };
@@ -128,7 +132,11 @@ fn convolutions() {
 #[test]
 fn asymmetric_pads_and_dilation() {
     let pads = vec![(0, 2), (3, 1)];
-    let op = Conv { window: Window { strides: vec![2, 1], dilations: vec![2, 2], pads }, group: 1, layout: Layout::ChannelsLast };
+    let op = Conv {
+        window: Window { strides: vec![2, 1], dilations: vec![2, 2], pads },
+        group: 1,
+        layout: Layout::ChannelsLast,
+    };
     check(op, &[f32s(&[2, 9, 11, 4]), f32s(&[5, 4, 3, 2])], &[false, true]);
 }
 
@@ -136,7 +144,12 @@ fn asymmetric_pads_and_dilation() {
 fn transposed_convolutions() {
     for layout in [Layout::ChannelsLast, Layout::ChannelsFirst] {
         for (stride, group) in [(1, 1), (2, 1), (2, 2)] {
-            let op = ConvTranspose { window: window(stride, 1), output_padding: vec![stride - 1; 2], group, layout };
+            let op = ConvTranspose {
+                window: window(stride, 1),
+                output_padding: vec![stride - 1; 2],
+                group,
+                layout,
+            };
             check(op, &[f32s(&layout.join(1, 4, &[5, 6])), f32s(&[4, 6 / group, 3, 3])], &[false, true]);
         }
     }

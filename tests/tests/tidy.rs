@@ -28,14 +28,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "driver",
         &[
-            "ir", "loops", "ops", "onnx", "rewrite", "schedule", "memory", "codegen", "native", "machines", "targets",
+            "ir", "loops", "ops", "onnx", "rewrite", "schedule", "memory", "codegen", "native", "machines",
+            "targets",
         ],
     ),
 ];
 
 /// Heavy crates and the one room that may have each.
-const KEPT: &[(&str, &str)] =
-    &[("prost", "onnx"), ("egg", "rewrite"), ("melior", "codegen"), ("mlir-sys", "codegen"), ("inkwell", "codegen")];
+const KEPT: &[(&str, &str)] = &[
+    ("prost", "onnx"),
+    ("egg", "rewrite"),
+    ("melior", "codegen"),
+    ("mlir-sys", "codegen"),
+    ("inkwell", "codegen"),
+];
 
 /// The names under `[dependencies]`; what tests alone need is no part of the house.
 fn dependencies(room: &str) -> BTreeSet<String> {
@@ -64,7 +70,10 @@ fn heavy_crates_stay_in_their_rooms() {
     for (room, _) in ROOMS {
         let dependencies = dependencies(room);
         for (kept, home) in KEPT {
-            assert!(room == home || !dependencies.contains(*kept), "`{kept}` belongs into `{home}`, not into `{room}`");
+            assert!(
+                room == home || !dependencies.contains(*kept),
+                "`{kept}` belongs into `{home}`, not into `{room}`"
+            );
         }
     }
 }
@@ -72,9 +81,13 @@ fn heavy_crates_stay_in_their_rooms() {
 #[test]
 fn the_architecture_names_every_room_and_no_other() {
     let text = read("docs/architecture.md");
-    let section = text.split("<!-- rooms -->").nth(1).and_then(|rest| rest.split("<!-- /rooms -->").next()).unwrap();
-    let named: Vec<&str> =
-        section.lines().filter_map(|line| line.strip_prefix("- `")).filter_map(|l| l.split('`').next()).collect();
+    let section =
+        text.split("<!-- rooms -->").nth(1).and_then(|rest| rest.split("<!-- /rooms -->").next()).unwrap();
+    let named: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `"))
+        .filter_map(|l| l.split('`').next())
+        .collect();
     let mut folders: Vec<String> = fs::read_dir(root().join("compiler"))
         .unwrap()
         .map(|entry| entry.unwrap())
@@ -104,7 +117,11 @@ fn quoted_files_are_quoted_as_they_are() {
             fs::write(&path, &fresh).unwrap();
             continue;
         }
-        assert!(fresh == text, "{} quotes a file as it no longer is: UPDATE=1 cargo test -p tests --test tidy", path.display());
+        assert!(
+            fresh == text,
+            "{} quotes a file as it no longer is: UPDATE=1 cargo test -p tests --test tidy",
+            path.display()
+        );
     }
 }
 
@@ -114,10 +131,16 @@ fn with_files(text: &str) -> String {
     while let Some(line) = lines.next() {
         fresh += line;
         fresh.push('\n');
-        let Some(path) = line.strip_prefix("<!-- include: ").and_then(|rest| rest.strip_suffix(" -->")) else { continue };
+        let Some(path) = line.strip_prefix("<!-- include: ").and_then(|rest| rest.strip_suffix(" -->"))
+        else {
+            continue;
+        };
         let quoted = read(path);
         // A snapshot's own head is not worth quoting.
-        let body = quoted.strip_prefix("---\n").and_then(|rest| rest.split_once("---\n")).map_or(quoted.as_str(), |(_, b)| b);
+        let body = quoted
+            .strip_prefix("---\n")
+            .and_then(|rest| rest.split_once("---\n"))
+            .map_or(quoted.as_str(), |(_, b)| b);
         fresh += &format!("```\n{}\n```\n", body.trim_end());
         lines.by_ref().filter(|old| *old == "```").nth(1);
     }

@@ -39,8 +39,11 @@ fn on_this_machine(module: &Module, nest: &Nest, inputs: &[Vec<u8>]) -> Vec<Vec<
     outputs
 }
 
+/// A kernel's name, its inputs and the outputs that it must give.
+type Case = (String, Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 /// A C program that runs every kernel on its inputs and compares the outputs.
-fn program(cases: &[(String, Vec<Vec<u8>>, Vec<Vec<u8>>)]) -> String {
+fn program(cases: &[Case]) -> String {
     let mut text = "#include <stdint.h>\n#include <stdio.h>\n#include <string.h>\n".to_string();
     let mut calls = String::new();
     for (name, inputs, outputs) in cases {

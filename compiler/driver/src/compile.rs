@@ -49,7 +49,7 @@ impl Artifact {
     }
 }
 
-/// Compiles one model. Each stage's own documentation says what it needs and leaves.
+/// Compiles the model in a file. Each stage's own documentation says what it needs and leaves.
 pub fn compile(
     model: &Path,
     target: &Target,
@@ -59,19 +59,31 @@ pub fn compile(
     let name = library_name(model, options)?;
     let imported =
         watch.stage("import", || onnx::import(model, &options.pins)).map_err(problems::diagnostics)?;
-    watch.graph(Dump::Import, &imported.graph)?;
-    let graph = watch.stage("rewrite", || rewrite(&imported.graph))?;
+    let model = Model { sha256: sha256(model)? };
+    compile_graph(imported.graph, model, &name, target, options, watch)
+}
+
+/// Compiles a graph that was imported from `model`; `name`, a C identifier, is the prefix of symbols and files.
+pub fn compile_graph(
+    imported: ops::Graph,
+    model: Model,
+    name: &str,
+    target: &Target,
+    options: &Options,
+    watch: &mut Watch,
+) -> Result<Artifact, Diagnostics> {
+    watch.graph(Dump::Import, &imported)?;
+    let graph = watch.stage("rewrite", || rewrite(&imported))?;
     watch.graph(Dump::Rewrite, &graph)?;
     let lowered =
-        watch.stage("lower", || lower(&graph, target, &name)).map_err(|error| declined(&error, target))?;
+        watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
     let object =
         watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
-    let archive = codegen::archive(&name, &object).map_err(|error| not_emitted(&error))?;
-    let sha256 = watch.stage("describe", || sha256(model))?;
-    let metadata = describe(sha256, &lowered, &object, options)?;
-    Ok(Artifact { metadata, object: object.bytes, archive, reference: imported.graph })
+    let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
+    let metadata = describe(model, &lowered, &object, options)?;
+    Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
 }
 
 fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
@@ -136,7 +148,7 @@ fn sha256(model: &Path) -> Result<String, Diagnostic> {
 
 /// What the output directory says of itself.
 fn describe(
-    sha256: String,
+    model: Model,
     lowered: &Lowered,
     object: &codegen::Object,
     options: &Options,
@@ -149,7 +161,7 @@ fn describe(
         tool: Tool::this(),
         name,
         abi_version: ABI_VERSION,
-        model: Model { sha256 },
+        model,
         target: TargetFacts::from(lowered.module.target),
         flags: Flags {
             dims: pins.dims.iter().cloned().collect(),

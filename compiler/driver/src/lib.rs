@@ -21,18 +21,20 @@ mod metadata;
 mod output;
 mod problems;
 mod random;
+mod support;
 mod table;
 mod tensor_file;
 mod terminal;
 mod watch;
 
 pub use compare::{Comparison, Tolerance, compare};
-pub use compile::{Artifact, Options, compile};
+pub use compile::{Artifact, Options, compile, compile_graph};
 pub use diagnostic::{Diagnostic, Diagnostics, Finding, Kind, code};
 pub use execute::{Execution, as_program, in_process};
 pub use interface::Port;
-pub use metadata::Metadata;
+pub use metadata::{Metadata, Model};
 pub use output::write;
+pub use support::{Support, SupportedOperator, UnsupportedOperator};
 pub use watch::{Dump, Watch};
 
 use std::process::ExitCode;

@@ -98,6 +98,9 @@ impl FromStr for DType {
     type Err = String;
 
     fn from_str(text: &str) -> Result<DType, String> {
-        DType::ALL.into_iter().find(|d| d.name() == text).ok_or_else(|| format!("no element type is called `{text}`"))
+        DType::ALL
+            .into_iter()
+            .find(|d| d.name() == text)
+            .ok_or_else(|| format!("no element type is called `{text}`"))
     }
 }

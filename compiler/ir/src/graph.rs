@@ -76,7 +76,12 @@ impl<O: Operator> Graph<O> {
     }
 
     /// Adds `op` applied to `operands`; the operator's own `infer` says whether it may.
-    pub fn apply(&mut self, name: impl Into<String>, op: O, operands: &[Value]) -> Result<Vec<Value>, OpError> {
+    pub fn apply(
+        &mut self,
+        name: impl Into<String>,
+        op: O,
+        operands: &[Value],
+    ) -> Result<Vec<Value>, OpError> {
         let types: Vec<TensorType> = operands.iter().map(|&value| self.ty(value).clone()).collect();
         let types = op.infer(&types)?;
         let results = types.len();

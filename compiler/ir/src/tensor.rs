@@ -74,7 +74,7 @@ impl Tensor {
     }
 
     pub fn from_slice<T: Element>(shape: impl Into<Vec<usize>>, values: &[T]) -> Tensor {
-        let mut data = Vec::with_capacity(std::mem::size_of_val(values));
+        let mut data = Vec::with_capacity(size_of_val(values));
         values.iter().for_each(|value| value.write(&mut data));
         Tensor::new(TensorType::new(T::DTYPE, shape), data)
     }

@@ -36,7 +36,9 @@ impl Fold {
             d => (-(2f64.powi(d.bits() as i32 - 1)), 2f64.powi(d.bits() as i32 - 1)),
         };
         let saturated = |value: f64| match dtype {
-            DType::Bool | DType::F16 | DType::BF16 | DType::F32 | DType::F64 => ir::Scalar::from_f64(dtype, value),
+            DType::Bool | DType::F16 | DType::BF16 | DType::F32 | DType::F64 => {
+                ir::Scalar::from_f64(dtype, value)
+            }
             d if d.bits() < 64 && value > 0.0 => ir::Scalar::from_i64(d, value as i64 - 1),
             d => ir::Scalar::from_f64(d, value),
         };
@@ -89,7 +91,14 @@ impl Stage {
         reduction: impl Into<Vec<usize>>,
         body: Expr,
     ) -> Stage {
-        Stage { dtype, domain: domain.into(), reduction: reduction.into(), fold: Some(fold), body, finish: None }
+        Stage {
+            dtype,
+            domain: domain.into(),
+            reduction: reduction.into(),
+            fold: Some(fold),
+            body,
+            finish: None,
+        }
     }
 
     /// `finish` applied to what this stage gives; `finish` reads it as [`Expr::Folded`].
@@ -97,9 +106,8 @@ impl Stage {
     /// For a map the body is put in place of `Folded`; after a fold it becomes (or extends) the finish.
     pub fn finished(mut self, dtype: DType, finish: &Expr) -> Stage {
         self.dtype = dtype;
-        let into = |inner: &Expr| {
-            finish.rewrite(&mut |node| matches!(node, Expr::Folded).then(|| inner.clone()))
-        };
+        let into =
+            |inner: &Expr| finish.rewrite(&mut |node| matches!(node, Expr::Folded).then(|| inner.clone()));
         match (&self.fold, &self.finish) {
             (None, _) => self.body = into(&self.body),
             (Some(_), None) => self.finish = Some(finish.clone()),

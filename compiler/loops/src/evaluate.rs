@@ -117,8 +117,15 @@ enum Kind<'a> {
     Axis(usize),
     Folded,
     /// A read whose linear index is affine in the axes.
-    Affine { values: &'a Values, offset: i64, coefficients: Vec<i64> },
-    Gather { values: &'a Values, index: Vec<Node<'a>> },
+    Affine {
+        values: &'a Values,
+        offset: i64,
+        coefficients: Vec<i64>,
+    },
+    Gather {
+        values: &'a Values,
+        index: Vec<Node<'a>>,
+    },
     Unary(Unary, Box<Node<'a>>),
     Binary(Binary, Box<Node<'a>>, Box<Node<'a>>),
     Compare(Compare, Box<Node<'a>>, Box<Node<'a>>),
@@ -136,9 +143,10 @@ impl<'a> Node<'a> {
             Expr::Read { source, index } => {
                 let values = sources.get(*source);
                 assert_eq!(index.len(), values.shape.len(), "indices of a read from {source:?}");
-                let linear = index.iter().zip(&values.strides).fold(Affine::default(), |sum, (index, &stride)| {
-                    sum.plus(&Affine::of(index), stride)
-                });
+                let linear = index
+                    .iter()
+                    .zip(&values.strides)
+                    .fold(Affine::default(), |sum, (index, &stride)| sum.plus(&Affine::of(index), stride));
                 let kind = match linear.over_axes(rank) {
                     Some(coefficients) => Kind::Affine { values, offset: linear.offset, coefficients },
                     None => Kind::Gather { values, index: index.iter().map(|i| *build(i)).collect() },
@@ -195,7 +203,9 @@ impl<'a> Node<'a> {
                 }
                 let is_active = |lane: usize| active.is_none_or(|mask| mask[lane]);
                 let mask = |wanted: bool| -> Vec<bool> {
-                    (0..row.lanes).map(|lane| is_active(lane) && (condition.int(lane) != 0) == wanted).collect()
+                    (0..row.lanes)
+                        .map(|lane| is_active(lane) && (condition.int(lane) != 0) == wanted)
+                        .collect()
                 };
                 let then = then.eval(row, folded, Some(&mask(true)));
                 let otherwise = otherwise.eval(row, folded, Some(&mask(false)));
@@ -219,8 +229,12 @@ struct Row<'a> {
 fn read(values: &Values, row: &Row, stride: i64, base: i64) -> Column {
     // Out-of-bounds lanes are inactive ones: they read as zero.
     match &values.data {
-        Column::Float(data) if stride == 0 => Column::OneFloat(usize::try_from(base).ok().and_then(|i| data.get(i)).copied().unwrap_or(0.0)),
-        Column::Int(data) if stride == 0 => Column::OneInt(usize::try_from(base).ok().and_then(|i| data.get(i)).copied().unwrap_or(0)),
+        Column::Float(data) if stride == 0 => {
+            Column::OneFloat(usize::try_from(base).ok().and_then(|i| data.get(i)).copied().unwrap_or(0.0))
+        }
+        Column::Int(data) if stride == 0 => {
+            Column::OneInt(usize::try_from(base).ok().and_then(|i| data.get(i)).copied().unwrap_or(0))
+        }
         Column::Float(data) => Column::Float(strided(data, row.lanes, stride, base)),
         Column::Int(data) => Column::Int(strided(data, row.lanes, stride, base)),
         _ => unreachable!("tensors are kept as full columns"),
@@ -234,7 +248,9 @@ fn strided<T: Copy + Default>(data: &[T], lanes: usize, stride: i64, base: i64) 
         return data[base as usize..=last as usize].to_vec();
     }
     let at = |lane| base + stride * lane;
-    (0..lanes as i64).map(|lane| if inside(at(lane)) { data[at(lane) as usize] } else { T::default() }).collect()
+    (0..lanes as i64)
+        .map(|lane| if inside(at(lane)) { data[at(lane) as usize] } else { T::default() })
+        .collect()
 }
 
 fn gather(values: &Values, index: &[Column], row: &Row, active: Option<&[bool]>) -> Column {
@@ -258,8 +274,12 @@ fn gather(values: &Values, index: &[Column], row: &Row, active: Option<&[bool]>)
         sum as usize
     };
     let column = match &values.data {
-        Column::Float(data) => Column::Float((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0.0)).collect()),
-        Column::Int(data) => Column::Int((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0)).collect()),
+        Column::Float(data) => {
+            Column::Float((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0.0)).collect())
+        }
+        Column::Int(data) => {
+            Column::Int((0..lanes).map(|l| data.get(linear(l)).copied().unwrap_or(0)).collect())
+        }
         _ => unreachable!("tensors are kept as full columns"),
     };
     match column {
@@ -304,7 +324,15 @@ pub(crate) fn unary_float(op: Unary, x: f64) -> f64 {
     match op {
         Unary::Neg => -x,
         Unary::Abs => x.abs(),
-        Unary::Sign => if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { x },
+        Unary::Sign => {
+            if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                x
+            }
+        }
         Unary::Not => f64::from(x == 0.0),
         Unary::Sqrt => x.sqrt(),
         Unary::Exp => x.exp(),
@@ -362,8 +390,20 @@ pub(crate) fn binary_float(op: Binary, a: f64, b: f64) -> f64 {
             if rem != 0.0 && (rem < 0.0) != (b < 0.0) { rem + b } else { rem }
         }
         Binary::Pow => a.powf(b),
-        Binary::Min => if a < b { a } else { b },
-        Binary::Max => if a > b { a } else { b },
+        Binary::Min => {
+            if a < b {
+                a
+            } else {
+                b
+            }
+        }
+        Binary::Max => {
+            if a > b {
+                a
+            } else {
+                b
+            }
+        }
         other => panic!("{other:?} is not defined for floats"),
     }
 }
@@ -388,13 +428,37 @@ pub(crate) fn binary_int(op: Binary, dtype: DType, a: i64, b: i64) -> i64 {
             if rem != 0 && (rem < 0) != (b < 0) { rem.wrapping_add(b) } else { rem }
         }
         Binary::Pow => power(a, b),
-        Binary::Min => if less { a } else { b },
-        Binary::Max => if greater { a } else { b },
+        Binary::Min => {
+            if less {
+                a
+            } else {
+                b
+            }
+        }
+        Binary::Max => {
+            if greater {
+                a
+            } else {
+                b
+            }
+        }
         Binary::And => a & b,
         Binary::Or => a | b,
         Binary::Xor => a ^ b,
-        Binary::ShiftLeft => if ub >= u64::from(dtype.bits()) { 0 } else { a.wrapping_shl(b as u32) },
-        Binary::ShiftRight if ub >= u64::from(dtype.bits()) => if dtype.is_signed_int() && a < 0 { -1 } else { 0 },
+        Binary::ShiftLeft => {
+            if ub >= u64::from(dtype.bits()) {
+                0
+            } else {
+                a.wrapping_shl(b as u32)
+            }
+        }
+        Binary::ShiftRight if ub >= u64::from(dtype.bits()) => {
+            if dtype.is_signed_int() && a < 0 {
+                -1
+            } else {
+                0
+            }
+        }
         Binary::ShiftRight if unsigned => (ua >> ub) as i64,
         Binary::ShiftRight => a >> b,
     };
@@ -407,13 +471,19 @@ fn power(base: i64, exponent: i64) -> i64 {
         // A negative exponent: the reciprocal, truncated.
         Err(_) => match base {
             1 => 1,
-            -1 => if exponent % 2 == 0 { 1 } else { -1 },
+            -1 => {
+                if exponent % 2 == 0 {
+                    1
+                } else {
+                    -1
+                }
+            }
             _ => 0,
         },
     }
 }
 
-pub(crate) fn holds<T: PartialOrd>(op: Compare, a: T, b: T) -> bool {
+pub(crate) fn holds<T: PartialOrd + Copy>(op: Compare, a: T, b: T) -> bool {
     match op {
         Compare::Eq => a == b,
         Compare::Ne => a != b,

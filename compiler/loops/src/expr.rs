@@ -14,7 +14,10 @@ pub enum Expr {
     /// The value of an axis as `I64`. Definition: `0..n` are the domain's axes, then the reduction's.
     Axis(usize),
     /// An element of an operand, an earlier stage or a table; one index per dimension. Definition only.
-    Read { source: Source, index: Vec<Expr> },
+    Read {
+        source: Source,
+        index: Vec<Expr>,
+    },
     /// What the fold left, in a stage's `finish`. Definition only.
     Folded,
     /// The value of a loop variable as `I64`. Nest only.
@@ -23,11 +26,22 @@ pub enum Expr {
     Reg(Reg),
     /// `lanes` neighbouring elements from `index` (in elements) on, of which only the first `valid` are touched
     /// (the others read as zero). Nest only.
-    Load { buffer: BufferId, index: Box<Expr>, lanes: usize, valid: usize },
+    Load {
+        buffer: BufferId,
+        index: Box<Expr>,
+        lanes: usize,
+        valid: usize,
+    },
     /// A scalar in every lane. Nest only.
-    Broadcast { value: Box<Expr>, lanes: usize },
+    Broadcast {
+        value: Box<Expr>,
+        lanes: usize,
+    },
     /// The lanes of a vector folded into a scalar, in a fixed pairwise order. Nest only.
-    Horizontal { fold: Fold, value: Box<Expr> },
+    Horizontal {
+        fold: Fold,
+        value: Box<Expr>,
+    },
     Unary(Unary, Box<Expr>),
     Binary(Binary, Box<Expr>, Box<Expr>),
     /// A `Bool`.
@@ -35,15 +49,21 @@ pub enum Expr {
     /// `a * b + c` in one rounding where the target has the instruction, in two where it has not. Nest only.
     MulAdd(Box<Expr>, Box<Expr>, Box<Expr>),
     /// `if condition { then } else { otherwise }`; only the chosen side is evaluated, so it may guard a read.
-    Select { condition: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
+    Select {
+        condition: Box<Expr>,
+        then: Box<Expr>,
+        otherwise: Box<Expr>,
+    },
     /// Conversion: float to integer truncates and saturates (NaN becomes 0), integers wrap, to `Bool` is `!= 0`.
     Cast(DType, Box<Expr>),
     /// The same bits, little-endian, as another element type; the lanes change where its width does. Nest only.
     Bits(DType, Box<Expr>),
     /// A target instruction, by its name in the instruction table. Nest only.
-    Instruction { name: String, args: Vec<Expr> },
+    Instruction {
+        name: String,
+        args: Vec<Expr>,
+    },
 }
-
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -194,7 +214,9 @@ impl Expr {
         let mut boxed = |e: &Expr| Box::new(f(e));
         match self {
             Expr::Const(_) | Expr::Axis(_) | Expr::Folded | Expr::Loop(_) | Expr::Reg(_) => self.clone(),
-            Expr::Read { source, index } => Expr::Read { source: *source, index: index.iter().map(f).collect() },
+            Expr::Read { source, index } => {
+                Expr::Read { source: *source, index: index.iter().map(f).collect() }
+            }
             Expr::Load { buffer, index, lanes, valid } => {
                 Expr::Load { buffer: *buffer, index: boxed(index), lanes: *lanes, valid: *valid }
             }
@@ -206,11 +228,9 @@ impl Expr {
             Expr::Binary(op, a, b) => Expr::Binary(*op, boxed(a), boxed(b)),
             Expr::Compare(op, a, b) => Expr::Compare(*op, boxed(a), boxed(b)),
             Expr::MulAdd(a, b, c) => Expr::MulAdd(boxed(a), boxed(b), boxed(c)),
-            Expr::Select { condition, then, otherwise } => Expr::Select {
-                condition: boxed(condition),
-                then: boxed(then),
-                otherwise: boxed(otherwise),
-            },
+            Expr::Select { condition, then, otherwise } => {
+                Expr::Select { condition: boxed(condition), then: boxed(then), otherwise: boxed(otherwise) }
+            }
             Expr::Instruction { name, args } => {
                 Expr::Instruction { name: name.clone(), args: args.iter().map(f).collect() }
             }

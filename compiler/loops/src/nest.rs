@@ -38,7 +38,8 @@ impl Type {
     /// The type of the same bits in elements of `dtype`, if they fill whole ones.
     pub fn reinterpreted(self, dtype: DType) -> Option<Type> {
         let bits = self.dtype.bits() as usize * self.lanes;
-        let whole = bits % dtype.bits() as usize == 0 && self.dtype != DType::Bool && dtype != DType::Bool;
+        let whole =
+            bits.is_multiple_of(dtype.bits() as usize) && self.dtype != DType::Bool && dtype != DType::Bool;
         whole.then(|| Type { dtype, lanes: bits / dtype.bits() as usize })
     }
 }

@@ -31,7 +31,7 @@ pub struct Imported {
 /// The newest IR version that is understood (`onnx` 1.22).
 const NEWEST_IR: i64 = 13;
 /// The oldest opset that is understood; before it elementwise operators broadcast in another way.
-const OLDEST_OPSET: i64 = 7;
+pub const OLDEST_OPSET: i64 = 7;
 
 /// Reads the model in the file `path`. External data is looked up in the file's folder.
 ///

@@ -25,7 +25,7 @@ mod problem;
 mod proto;
 mod tensor;
 
-pub use import::{Imported, import, import_bytes};
+pub use import::{Imported, OLDEST_OPSET, import, import_bytes};
 pub use inspect::{Summary, SummaryOperator, SummaryPort, inspect};
 pub use interface::{Dim, Port};
 pub use problem::{Kind, Operator, Problem, code};

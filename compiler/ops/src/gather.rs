@@ -27,7 +27,7 @@ macro_rules! ops {
             fn default_json(self) -> serde_json::Value {
                 match self { $(OpKind::$op => crate::gather::json(&$module::$op::default())),* }
             }
-            fn from_json(self, value: serde_json::Value) -> Result<AnyOp, serde_json::Error> {
+            fn read_json(self, value: serde_json::Value) -> Result<AnyOp, serde_json::Error> {
                 match self { $(OpKind::$op => serde_json::from_value(value).map(AnyOp::$op)),* }
             }
             /// The operator with its default attributes.
@@ -75,7 +75,7 @@ macro_rules! ops {
                 let kind = OpKind::ALL.iter().find(|kind| kind.name() == name);
                 let kind = kind.ok_or_else(|| ir::OpError::new(format!("no operator is called `{name}`")))?;
                 let filled = crate::gather::with_defaults(attributes, kind.default_json())?;
-                kind.from_json(filled).map_err(|err| ir::OpError::new(format!("{name}: {err}")))
+                kind.read_json(filled).map_err(|err| ir::OpError::new(format!("{name}: {err}")))
             }
             fn infer(&self, inputs: &[ir::TensorType]) -> Result<Vec<ir::TensorType>, ir::OpError> {
                 AnyOp::infer(self, inputs)
@@ -108,7 +108,9 @@ pub(crate) fn json(op: &impl serde::Serialize) -> Value {
 /// The attributes that differ from the default, in field order. A unit struct serialises as null.
 pub(crate) fn without_defaults(attributes: Value, defaults: &Value) -> Map<String, Value> {
     match attributes {
-        Value::Object(map) => map.into_iter().filter(|(key, value)| defaults.get(key) != Some(value)).collect(),
+        Value::Object(map) => {
+            map.into_iter().filter(|(key, value)| defaults.get(key) != Some(value)).collect()
+        }
         _ => Map::new(),
     }
 }

@@ -18,7 +18,11 @@ pub struct Onnx {
 }
 
 /// An entry of the standard domain.
-pub const fn onnx(op_type: &'static str, since: i64, import: fn(&mut Import) -> Result<Vec<Value>, OpError>) -> Onnx {
+pub const fn onnx(
+    op_type: &'static str,
+    since: i64,
+    import: fn(&mut Import) -> Result<Vec<Value>, OpError>,
+) -> Onnx {
     Onnx { domain: "", op_type, since, import }
 }
 
@@ -97,7 +101,8 @@ fn folds(op: &AnyOp, operands: &[TensorType], results: &[TensorType]) -> bool {
         let extents = stage.domain.iter().chain(&stage.reduction);
         extents.fold(1usize, |steps, &extent| steps.saturating_mul(extent))
     });
-    definition.stages.iter().all(|stage| small(&stage.ty())) && steps.fold(0, usize::saturating_add) <= MOST_FOLDED_STEPS
+    definition.stages.iter().all(|stage| small(&stage.ty()))
+        && steps.fold(0, usize::saturating_add) <= MOST_FOLDED_STEPS
 }
 
 /// Whether sizes and strides of a tensor of `shape` can be computed with, also where an extent is 0.
@@ -151,19 +156,31 @@ impl Import<'_> {
     }
 
     pub fn ints(&self, name: &str) -> Result<Option<Vec<i64>>, OpError> {
-        self.attribute(name, "a list of integers", |a| if let Attribute::Ints(v) = a { Some(v.clone()) } else { None })
+        self.attribute(name, "a list of integers", |a| {
+            if let Attribute::Ints(v) = a { Some(v.clone()) } else { None }
+        })
     }
 
     pub fn floats(&self, name: &str) -> Result<Option<Vec<f32>>, OpError> {
-        self.attribute(name, "a list of floats", |a| if let Attribute::Floats(v) = a { Some(v.clone()) } else { None })
+        self.attribute(name, "a list of floats", |a| {
+            if let Attribute::Floats(v) = a { Some(v.clone()) } else { None }
+        })
     }
 
     pub fn string(&self, name: &str) -> Result<Option<String>, OpError> {
-        self.attribute(name, "a string", |a| if let Attribute::String(v) = a { Some(v.clone()) } else { None })
+        self.attribute(
+            name,
+            "a string",
+            |a| if let Attribute::String(v) = a { Some(v.clone()) } else { None },
+        )
     }
 
     pub fn tensor(&self, name: &str) -> Result<Option<Tensor>, OpError> {
-        self.attribute(name, "a tensor", |a| if let Attribute::Tensor(v) = a { Some(v.clone()) } else { None })
+        self.attribute(
+            name,
+            "a tensor",
+            |a| if let Attribute::Tensor(v) = a { Some(v.clone()) } else { None },
+        )
     }
 
     fn attribute<T>(
@@ -174,9 +191,9 @@ impl Import<'_> {
     ) -> Result<Option<T>, OpError> {
         match self.attributes.get(name) {
             None => Ok(None),
-            Some(attribute) => {
-                get(attribute).map(Some).ok_or_else(|| OpError::invalid(format!("attribute `{name}` is not {kind}")))
-            }
+            Some(attribute) => get(attribute)
+                .map(Some)
+                .ok_or_else(|| OpError::invalid(format!("attribute `{name}` is not {kind}"))),
         }
     }
 
@@ -188,7 +205,8 @@ impl Import<'_> {
         if let Some(ty) = results.iter().find(|ty| !elements_within_limits(&ty.shape)) {
             return Err(OpError::new(format!("the result {ty} has too many elements")));
         }
-        let constants: Option<Vec<&Tensor>> = operands.iter().map(|&value| self.graph.constant_value(value)).collect();
+        let constants: Option<Vec<&Tensor>> =
+            operands.iter().map(|&value| self.graph.constant_value(value)).collect();
         match constants {
             Some(tensors) if folds(&op, &types, &results) => {
                 let results = op.eval(&tensors);

@@ -34,7 +34,9 @@ impl Meaning {
             Meaning::Compute(definition) => definition,
             Meaning::View(views) => {
                 let read = |index: Vec<Expr>| Expr::read(Source::Operand(0), index);
-                let stage = |(ty, index): (&TensorType, Vec<Expr>)| Stage::map(ty.dtype, ty.shape.clone(), read(index));
+                let stage = |(ty, index): (&TensorType, Vec<Expr>)| {
+                    Stage::map(ty.dtype, ty.shape.clone(), read(index))
+                };
                 let stages: Vec<Stage> = results.iter().zip(views).map(stage).collect();
                 Definition { results: (0..stages.len()).collect(), stages, tables: vec![] }
             }
@@ -56,7 +58,11 @@ pub(crate) fn broadcast_index(shape: &[usize], rank: usize) -> Vec<Expr> {
 }
 
 fn linear_index(ty: &TensorType) -> Expr {
-    let terms = ty.strides().into_iter().enumerate().map(|(axis, stride)| Expr::Axis(axis) * Expr::int(stride as i64));
+    let terms = ty
+        .strides()
+        .into_iter()
+        .enumerate()
+        .map(|(axis, stride)| Expr::Axis(axis) * Expr::int(stride as i64));
     terms.reduce(|a, b| a + b).unwrap_or(Expr::int(0))
 }
 

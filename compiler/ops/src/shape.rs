@@ -35,7 +35,8 @@ pub fn broadcast(shapes: &[&[usize]]) -> Result<Vec<usize>, OpError> {
 
 /// Shapes as text for messages: `[2,3] and [4]`.
 pub fn list(shapes: &[&[usize]]) -> String {
-    let one = |shape: &&[usize]| format!("[{}]", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
+    let one =
+        |shape: &&[usize]| format!("[{}]", shape.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
     shapes.iter().map(one).collect::<Vec<_>>().join(" and ")
 }
 
@@ -84,7 +85,11 @@ pub fn extent(value: i64, name: &str) -> Result<usize, OpError> {
 
 /// The list that opset `since` and later give as input `k` and earlier ones as attribute `name`.
 pub fn input_or_ints(node: &Import, k: usize, name: &str, since: i64) -> Result<Option<Vec<i64>>, OpError> {
-    if node.opset < since { node.ints(name) } else { Ok(node.optional_constant(k)?.map(|tensor| tensor.to_i64s())) }
+    if node.opset < since {
+        node.ints(name)
+    } else {
+        Ok(node.optional_constant(k)?.map(|tensor| tensor.to_i64s()))
+    }
 }
 
 /// A list with an entry per axis of `transpose(x, permutation)`, as one with an entry per axis of `x`.

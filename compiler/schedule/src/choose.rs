@@ -1,8 +1,8 @@
 //! The default schedule: good without tuning, from the target's description alone, and always the same.
 
 use ir::DType;
-use loops::Expr;
 use loops::affine::Affine;
+use loops::{Binary, Expr};
 use targets::Target;
 
 use crate::flat::{Flat, dtype_of};
@@ -67,7 +67,8 @@ fn runs_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
     stored
         && !used_as_value(flat, axis)
         && flat.loads().iter().all(|(buffer, address)| {
-            !address.hides(&atom) && (dense(address) || lanes == 1 || pack::wants_packing(flat, *buffer, address, axis))
+            !address.hides(&atom)
+                && (dense(address) || lanes == 1 || pack::wants_packing(flat, *buffer, address, axis))
         })
 }
 
@@ -76,7 +77,10 @@ fn folds_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
     let atom = Expr::Axis(axis);
     flat.axes[axis].extent >= lanes
         && !used_as_value(flat, axis)
-        && flat.loads().iter().all(|(_, address)| !address.hides(&atom) && matches!(address.coefficient(&atom), 0 | 1))
+        && flat
+            .loads()
+            .iter()
+            .all(|(_, address)| !address.hides(&atom) && matches!(address.coefficient(&atom), 0 | 1))
 }
 
 /// Whether the axis occurs outside of addresses: in guards or as a number.
@@ -111,7 +115,9 @@ impl Loads {
     fn of(flat: &Flat, vector_axis: Option<usize>, tile_axis: Option<usize>) -> Loads {
         let mut counts = Loads { rows: 0, vectors: 0, both: 0, operations: 0 };
         let moves = |address: &Affine, axis: Option<usize>| {
-            axis.is_some_and(|axis| address.coefficient(&Expr::Axis(axis)) != 0 || address.hides(&Expr::Axis(axis)))
+            axis.is_some_and(|axis| {
+                address.coefficient(&Expr::Axis(axis)) != 0 || address.hides(&Expr::Axis(axis))
+            })
         };
         flat.body.any(&mut |node| {
             match node {
@@ -123,6 +129,11 @@ impl Loads {
                         (true, true) => counts.both += 1,
                         (false, false) => (),
                     }
+                }
+                // An elementary function is a polynomial of some ten terms.
+                Expr::Unary(op, _) if !crate::math::is_instruction(*op) => counts.operations += 10,
+                Expr::Binary(Binary::Pow | Binary::Mod | Binary::Rem, a, _) if !crate::flat::is_index(a) => {
+                    counts.operations += 10;
                 }
                 Expr::Unary(..) | Expr::Binary(..) | Expr::Compare(..) if !crate::flat::is_index(node) => {
                     counts.operations += 1;
@@ -162,16 +173,22 @@ fn register_tile(
     let mut best = (f64::INFINITY, (1, 1));
     for vectors in 1..=columns.min(8) {
         for tile in 1..=rows.min(28) {
-            let held = tile * vectors + vectors * loads.vectors.min(1) + 1 + usize::from(!target.vector.broadcast_operand);
+            let held = tile * vectors
+                + vectors * loads.vectors.min(1)
+                + 1
+                + usize::from(!target.vector.broadcast_operand);
             if held > registers && (tile, vectors) != (1, 1) {
                 continue;
             }
-            let tiles = |extent: usize, step: usize| [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)];
+            let tiles = |extent: usize, step: usize| {
+                [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
+            };
             let mut cycles = 0.0;
             for (row_tiles, tile) in tiles(rows, tile) {
                 for (column_tiles, vectors) in tiles(columns, vectors) {
                     let folds = if horizontal { tile as f64 } else { 0.0 };
-                    cycles += (row_tiles * column_tiles) as f64 * (step_cycles(&loads, tile, vectors, lanes) + folds);
+                    cycles += (row_tiles * column_tiles) as f64
+                        * (step_cycles(&loads, tile, vectors, lanes) + folds);
                 }
             }
             if cycles < best.0 * 0.999 {
@@ -204,11 +221,14 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
     };
     let reduction: Vec<usize> = flat.axes_where(true).collect();
     let vertical = |axis: usize| schedule.vector_axis != Some(axis);
-    let inside = |first: usize| -> usize { reduction[first..].iter().map(|&axis| flat.axes[axis].extent).product() };
+    let inside =
+        |first: usize| -> usize { reduction[first..].iter().map(|&axis| flat.axes[axis].extent).product() };
     let budget = (256 / (schedule.tile * schedule.vectors)).min(16);
     (0..reduction.len())
         .find(|&first| {
-            slides(&reduction[first]) && inside(first) <= budget && reduction[first..].iter().all(|&axis| vertical(axis))
+            slides(&reduction[first])
+                && inside(first) <= budget
+                && reduction[first..].iter().all(|&axis| vertical(axis))
         })
         .map_or(vec![], |first| reduction[first..].to_vec())
 }
@@ -236,7 +256,8 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
     let tile = schedule.tile_axis.map(Loop::Axis);
     let loads = Loads::of(flat, vector_axis, schedule.tile_axis);
 
-    let constants: usize = packings.iter().map(|p| p.len() * flat.operands[p.buffer.0 as usize].dtype.bytes()).sum();
+    let constants: usize =
+        packings.iter().map(|p| p.len() * flat.operands[p.buffer.0 as usize].dtype.bytes()).sum();
     let moving: Vec<&crate::Operand> = flat.operands.iter().filter(|o| !o.constant).collect();
     let activations: usize = moving.iter().map(|o| o.len * o.dtype.bytes()).max().unwrap_or(0);
     let cache = |level: usize| target.caches.get(level).map_or(usize::MAX, |cache| cache.bytes);

@@ -95,7 +95,12 @@ impl<'a> Emitter<'a> {
             packings.push((packing, id));
         }
         let result = BufferId(buffers.len() as u32);
-        buffers.push(Buffer { name: "y".into(), dtype: flat.dtype, len: flat.result_len, access: Access::Write });
+        buffers.push(Buffer {
+            name: "y".into(),
+            dtype: flat.dtype,
+            len: flat.result_len,
+            access: Access::Write,
+        });
         arguments.push(Argument::Result);
         let (guards, body) = guard::of(flat);
         Emitter {
@@ -181,12 +186,17 @@ impl<'a> Emitter<'a> {
         match next {
             Loop::Panel { axis, step } => {
                 let extent = self.flat.axes[axis].extent;
-                self.for_loop((Expr::int(0), Expr::int(extent as i64)), step, (0, extent as i64 - 1), |e, var| {
-                    let end = (var.clone() + Expr::int(step as i64)).min(Expr::int(extent as i64));
-                    e.panels.insert(axis, (var, end));
-                    e.domain(level + 1);
-                    e.panels.remove(&axis);
-                });
+                self.for_loop(
+                    (Expr::int(0), Expr::int(extent as i64)),
+                    step,
+                    (0, extent as i64 - 1),
+                    |e, var| {
+                        let end = (var.clone() + Expr::int(step as i64)).min(Expr::int(extent as i64));
+                        e.panels.insert(axis, (var, end));
+                        e.domain(level + 1);
+                        e.panels.remove(&axis);
+                    },
+                );
             }
             Loop::Axis(axis) if Some(axis) == self.schedule.vector_axis => self.vector_loop(axis, level),
             Loop::Axis(axis) if Some(axis) == self.schedule.tile_axis => self.tile_loop(axis, level),
@@ -276,16 +286,26 @@ impl<'a> Emitter<'a> {
         let (extent, tile) = (self.flat.axes[axis].extent as i64, self.schedule.tile as i64);
         let full = Expr::int(extent / tile * tile);
         self.rows = tile as usize;
-        self.for_loop((from.clone(), to.clone().min(full.clone())), tile as usize, (0, extent - tile), |e, var| {
-            e.axes[axis] = var;
-            e.domain(level + 1);
-        });
-        if extent % tile != 0 {
-            self.rows = (extent % tile) as usize;
-            self.for_loop((from.max(full), to), tile as usize, (extent / tile * tile, extent / tile * tile), |e, var| {
+        self.for_loop(
+            (from.clone(), to.clone().min(full.clone())),
+            tile as usize,
+            (0, extent - tile),
+            |e, var| {
                 e.axes[axis] = var;
                 e.domain(level + 1);
-            });
+            },
+        );
+        if extent % tile != 0 {
+            self.rows = (extent % tile) as usize;
+            self.for_loop(
+                (from.max(full), to),
+                tile as usize,
+                (extent / tile * tile, extent / tile * tile),
+                |e, var| {
+                    e.axes[axis] = var;
+                    e.domain(level + 1);
+                },
+            );
         }
     }
 }

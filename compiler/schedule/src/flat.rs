@@ -42,7 +42,12 @@ impl Flat {
         let body = linear(&stage.body);
         let folded = dtype_of(&body, operands, stage.dtype);
         let mut flat = Flat {
-            axes: stage.domain.iter().map(axis(false)).chain(stage.reduction.iter().map(axis(true))).collect(),
+            axes: stage
+                .domain
+                .iter()
+                .map(axis(false))
+                .chain(stage.reduction.iter().map(axis(true)))
+                .collect(),
             fold: stage.fold,
             body,
             finish: stage.finish.as_ref().map_or(Expr::Folded, linear),
@@ -160,9 +165,12 @@ impl Flat {
         let extent = self.axes[inner].extent as i64;
         let (a, b) = (Expr::Axis(outer), Expr::Axis(inner));
         let as_one = |address: &Affine| {
-            address.coefficient(&a) == address.coefficient(&b) * extent && !address.hides(&a) && !address.hides(&b)
+            address.coefficient(&a) == address.coefficient(&b) * extent
+                && !address.hides(&a)
+                && !address.hides(&b)
         };
-        let addresses = self.loads().into_iter().map(|(_, address)| address).chain([Affine::of(&self.result)]);
+        let addresses =
+            self.loads().into_iter().map(|(_, address)| address).chain([Affine::of(&self.result)]);
         let elsewhere = [&self.body, &self.finish].into_iter().any(|expr| outside_loads(expr, &[&a, &b]));
         addresses.into_iter().all(|address| as_one(&address)) && !elsewhere
     }
@@ -191,9 +199,12 @@ fn linearize(expr: &Expr, operands: &[Operand]) -> Expr {
         Expr::Read { source, index } => {
             let place = operands.iter().position(|operand| operand.source == *source)?;
             let view = &operands[place].view;
-            let address = index.iter().zip(&view.strides).fold(Affine::constant(view.offset), |sum, (index, &stride)| {
-                sum.plus(&Affine::of(index), stride)
-            });
+            let address = index
+                .iter()
+                .zip(&view.strides)
+                .fold(Affine::constant(view.offset), |sum, (index, &stride)| {
+                    sum.plus(&Affine::of(index), stride)
+                });
             Some(load(place, address.to_expr()))
         }
         _ => None,

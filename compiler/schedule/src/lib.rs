@@ -93,7 +93,10 @@ pub struct Arranged {
 pub enum Argument {
     Source(Source),
     /// A constant source in another order: `packing` reads it as `Operand(0)`, flattened to one axis.
-    Packed { source: Source, packing: Definition },
+    Packed {
+        source: Source,
+        packing: Definition,
+    },
     Result,
 }
 

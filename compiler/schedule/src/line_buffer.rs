@@ -207,9 +207,7 @@ impl Chain<'_> {
                 _ => None,
             })
         };
-        one.body = place(&one.body);
-        one.finish = one.finish.as_ref().map(place);
-        one
+        Stage { body: place(&one.body), finish: one.finish.as_ref().map(place), ..one }
     }
 
     /// The chain's buffer for one of a lowered row.

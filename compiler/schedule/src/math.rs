@@ -31,6 +31,14 @@ impl std::error::Error for Unsupported {}
 /// Puts a value of the given type into a register and gives the register.
 pub type Bind<'a> = &'a mut dyn FnMut(Type, Expr) -> Expr;
 
+/// Whether `op` is one instruction (or two) on every machine with floats, and no polynomial.
+pub fn is_instruction(op: Unary) -> bool {
+    matches!(
+        op,
+        Unary::Neg | Unary::Abs | Unary::Not | Unary::Sqrt | Unary::Sign | Unary::IsNan | Unary::IsInf
+    )
+}
+
 /// `op(x)` for an `x` of type `ty`, in operations that `target` has. What is a single instruction stays as it is.
 pub fn expand(op: Unary, x: Expr, ty: Type, target: &Target, bind: Bind) -> Result<Expr, Unsupported> {
     let unsupported = || Unsupported { function: name(op), dtype: ty.dtype };

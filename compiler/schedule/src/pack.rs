@@ -26,7 +26,9 @@ pub struct Packing {
 
 /// Which loads of the body are better packed under `schedule`.
 pub fn packings(flat: &Flat, schedule: &Schedule) -> Vec<Packing> {
-    let Some(vector_axis) = schedule.vector_axis.filter(|&axis| !flat.axes[axis].reduction) else { return vec![] };
+    let Some(vector_axis) = schedule.vector_axis.filter(|&axis| !flat.axes[axis].reduction) else {
+        return vec![];
+    };
     let mut packings: Vec<Packing> = Vec::new();
     flat.body.any(&mut |node| {
         if let Expr::Load { buffer, index, .. } = node {

@@ -18,6 +18,6 @@ pub fn dispatch(cli: &Cli) -> u8 {
         Command::Run(arguments) => finish(run::run(arguments), cli.format),
         Command::Verify(arguments) => finish(verify::verify(arguments), cli.format),
         Command::Targets => finish(targets::targets(), cli.format),
-        Command::Ops => finish(Ok(operators::operators()), cli.format),
+        Command::Ops => finish(operators::operators(), cli.format),
     }
 }

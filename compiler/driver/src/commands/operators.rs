@@ -1,49 +1,46 @@
-use std::collections::BTreeMap;
 use std::fmt;
 
-use ops::OpKind;
 use serde::Serialize;
 
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::support::{Support, SupportedOperator};
 use crate::table::table;
 use crate::terminal::Report;
 
 #[derive(Serialize)]
-pub struct Operators {
-    newest_opset: i64,
-    operators: Vec<Operator>,
-}
+#[serde(transparent)]
+pub struct Operators(Support);
 
-#[derive(Serialize)]
-struct Operator {
-    domain: String,
-    name: String,
-    /// The first opset whose form of the operator is read; all later ones are, too.
-    since: i64,
-}
-
-/// `onnxc ops`: every ONNX operator that is read.
-pub fn operators() -> Operators {
-    let mut since: BTreeMap<(&str, &str), i64> = BTreeMap::new();
-    for onnx in OpKind::ALL.iter().flat_map(|kind| kind.onnx()) {
-        let domain = if onnx.domain.is_empty() { "ai.onnx" } else { onnx.domain };
-        let oldest = since.entry((domain, onnx.op_type)).or_insert(onnx.since);
-        *oldest = onnx.since.min(*oldest);
-    }
-    let operator = |((domain, name), since): ((&str, &str), i64)| Operator {
-        domain: domain.to_owned(),
-        name: name.to_owned(),
-        since,
-    };
-    Operators { newest_opset: ops::NEWEST_OPSET, operators: since.into_iter().map(operator).collect() }
+/// `onnxc ops`: every ONNX operator that is read, and what ONNX's own tests say of it.
+pub fn operators() -> Result<Operators, Diagnostics> {
+    let broken = |error: serde_json::Error| Diagnostic::bug(format!("the table of operators: {error}"));
+    Ok(Operators(Support::committed().map_err(broken)?))
 }
 
 impl Report for Operators {}
 
 impl fmt::Display for Operators {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let row = |op: &Operator| vec![op.name.clone(), op.domain.clone(), op.since.to_string()];
-        let rows: Vec<Vec<String>> = self.operators.iter().map(row).collect();
-        f.write_str(&table(&["operator", "domain", ">since opset"], &rows))?;
-        writeln!(f, "\n{} operators, up to opset {}.", rows.len(), self.newest_opset)
+        let Support { oldest_opset, newest_opset, operators, not_supported } = &self.0;
+        let row = |op: &SupportedOperator| {
+            let numbers = [op.since, op.passed as i64, op.declined as i64].map(|number| number.to_string());
+            let mut row = vec![op.name.clone(), op.domain.clone()];
+            row.extend(numbers);
+            row.push(op.types.join(" "));
+            row
+        };
+        let rows: Vec<Vec<String>> = operators.iter().map(row).collect();
+        let heading = ["operator", "domain", ">since opset", ">passed", ">declined", "element types tested"];
+        f.write_str(&table(&heading, &rows))?;
+        writeln!(f, "\n{} operators of opsets {oldest_opset} to {newest_opset}.", rows.len())?;
+        writeln!(
+            f,
+            "passed, declined: cases of ONNX's own tests that use the operator; why some are declined: --format json"
+        )?;
+        writeln!(
+            f,
+            "Not supported: {}",
+            not_supported.iter().map(|op| op.name.as_str()).collect::<Vec<_>>().join(", ")
+        )
     }
 }

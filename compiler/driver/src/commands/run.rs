@@ -57,7 +57,8 @@ pub fn run(arguments: &cli::Run) -> Result<Ran, Diagnostics> {
 
 /// Compiles the model for this machine, in memory, and runs it.
 fn compiled(arguments: &cli::Run, given: &Given) -> Result<(Metadata, Execution), Diagnostics> {
-    let host = Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
+    let host =
+        Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
     let options = Options { name: None, pins: arguments.model.pins.options() };
@@ -101,7 +102,8 @@ fn unknown_machine(dir: &Path, metadata: &Metadata) -> Diagnostic {
         dir.display(),
         metadata.target.name
     );
-    let hint = "`onnxc verify MODEL --target FILE.toml` runs code on a machine that a file of yours describes";
+    let hint =
+        "`onnxc verify MODEL --target FILE.toml` runs code on a machine that a file of yours describes";
     Diagnostic::usage(code::CANNOT_RUN, message).with_hint(hint)
 }
 

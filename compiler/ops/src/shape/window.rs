@@ -25,7 +25,10 @@ impl Window {
         let list = |name: &str| -> Result<Vec<usize>, OpError> {
             let values = node.ints(name)?.unwrap_or_else(|| vec![1; rank]);
             if values.len() != rank {
-                return Err(OpError::new(format!("`{name}` has {} entries for {rank} spatial axes", values.len())));
+                return Err(OpError::new(format!(
+                    "`{name}` has {} entries for {rank} spatial axes",
+                    values.len()
+                )));
             }
             values.into_iter().map(|v| super::positive(v, name)).collect()
         };
@@ -47,7 +50,11 @@ impl Window {
             "VALID" => vec![(0, 0); rank],
             "SAME_UPPER" => same(true),
             "SAME_LOWER" => same(false),
-            other => return Err(OpError::new(format!("`auto_pad` is \"{other}\"; NOTSET, VALID, SAME_UPPER and SAME_LOWER are known"))),
+            other => {
+                return Err(OpError::new(format!(
+                    "`auto_pad` is \"{other}\"; NOTSET, VALID, SAME_UPPER and SAME_LOWER are known"
+                )));
+            }
         };
         Ok(Window { strides, dilations, pads })
     }
@@ -75,19 +82,28 @@ impl Window {
 
     /// Where tap `tap` of the window at `position` falls on spatial axis `k`.
     pub fn place(&self, k: usize, position: Expr, tap: Expr) -> Expr {
-        let scaled = |value: Expr, factor: usize| if factor == 1 { value } else { value * Expr::int(factor as i64) };
+        let scaled =
+            |value: Expr, factor: usize| if factor == 1 { value } else { value * Expr::int(factor as i64) };
         let sum = scaled(position, self.strides[k]) + scaled(tap, self.dilations[k]);
         if self.pads[k].0 == 0 { sum } else { sum - Expr::int(self.pads[k].0 as i64) }
     }
 
     /// `inside` where every place is on the map, `outside` elsewhere. Axes that no tap can leave are not asked.
-    pub fn guard(&self, places: &[Expr], spatial: &[usize], kernel: &[usize], inside: Expr, outside: Expr) -> Expr {
+    pub fn guard(
+        &self,
+        places: &[Expr],
+        spatial: &[usize],
+        kernel: &[usize],
+        inside: Expr,
+        outside: Expr,
+    ) -> Expr {
         let leaves = |k: usize| {
             let positions = self.result(k, spatial[k], kernel[k]).unwrap_or(0);
             let last = positions.saturating_sub(1) * self.strides[k] + (kernel[k] - 1) * self.dilations[k];
             self.pads[k].0 > 0 || last >= spatial[k] + self.pads[k].0
         };
-        let conditions = (0..places.len()).filter(|&k| leaves(k)).map(|k| places[k].clone().within(spatial[k]));
+        let conditions =
+            (0..places.len()).filter(|&k| leaves(k)).map(|k| places[k].clone().within(spatial[k]));
         match conditions.reduce(Expr::and) {
             None => inside,
             Some(condition) => Expr::select(condition, inside, outside),
@@ -101,6 +117,7 @@ fn explicit_pads(pads: Option<Vec<i64>>, rank: usize) -> Result<Vec<(usize, usiz
     if pads.len() != 2 * rank {
         return Err(OpError::new(format!("`pads` has {} entries for {rank} spatial axes", pads.len())));
     }
-    let pad = |p: i64| usize::try_from(p).map_err(|_| OpError::new(format!("`pads` has the negative entry {p}")));
+    let pad =
+        |p: i64| usize::try_from(p).map_err(|_| OpError::new(format!("`pads` has the negative entry {p}")));
     (0..rank).map(|k| Ok((pad(pads[k])?, pad(pads[rank + k])?))).collect()
 }

@@ -77,7 +77,7 @@ impl<'a> Root<'a> {
         }
         let Meaning::Compute(definition) = op.meaning(&site.types(args)) else { return None };
         let last_is_result = definition.results[..] == [definition.stages.len() - 1];
-        last_is_result.then(|| Root { op, operands: args.len(), epilogue: Expr::Folded, args })
+        last_is_result.then_some(Root { op, operands: args.len(), epilogue: Expr::Folded, args })
     }
 
     fn fused(&self, site: &Site, map: &Map, map_args: &[Id], producer: Id) -> Result<Option<Term>, String> {

@@ -44,10 +44,11 @@ fn view_of_all(site: &Site, found: &mut Found) {
 fn map_of_nothing(site: &Site, found: &mut Found) {
     let Some(map) = site.map() else { return };
     let Some((_, args)) = site.node.op() else { return };
-    if let Expr::Read { source: loops::Source::Operand(k), .. } = map.body {
-        if site.ty(args[k]) == site.result() && map.reads_in_place(k, &site.result().shape) {
-            found.equal(args[k].into());
-        }
+    if let Expr::Read { source: loops::Source::Operand(k), .. } = map.body
+        && site.ty(args[k]) == site.result()
+        && map.reads_in_place(k, &site.result().shape)
+    {
+        found.equal(args[k].into());
     }
 }
 

@@ -20,10 +20,12 @@ impl Emitter<'_> {
                 }
             }
             (Some(fold), None) => {
-                let identity = self.constant_vector(fold.identity(computed(self.flat.folded)), self.schedule.lanes);
+                let identity =
+                    self.constant_vector(fold.identity(computed(self.flat.folded)), self.schedule.lanes);
                 let ty = Type { dtype: computed(self.flat.folded), lanes: self.schedule.lanes };
                 let places = self.places();
-                let accumulators: Vec<Reg> = places.iter().map(|_| self.register(ty, identity.clone())).collect();
+                let accumulators: Vec<Reg> =
+                    places.iter().map(|_| self.register(ty, identity.clone())).collect();
                 let axes: Vec<usize> = self.flat.axes_where(true).collect();
                 self.reduction(fold, &axes, &accumulators);
                 for (place, accumulator) in places.into_iter().zip(accumulators) {
@@ -43,7 +45,12 @@ impl Emitter<'_> {
     fn places(&self) -> Vec<Place> {
         let lanes = self.schedule.lanes;
         let row = |row: usize| {
-            self.vectors.iter().enumerate().map(move |(k, &valid)| Place { row, first: k * lanes, lanes, valid })
+            self.vectors.iter().enumerate().map(move |(k, &valid)| Place {
+                row,
+                first: k * lanes,
+                lanes,
+                valid,
+            })
         };
         (0..self.rows).flat_map(row).collect()
     }
@@ -54,7 +61,11 @@ impl Emitter<'_> {
     }
 
     fn store(&mut self, (value, lanes): (Expr, usize), place: Place) {
-        let value = if lanes < place.lanes { Expr::Broadcast { value: Box::new(value), lanes: place.lanes } } else { value };
+        let value = if lanes < place.lanes {
+            Expr::Broadcast { value: Box::new(value), lanes: place.lanes }
+        } else {
+            value
+        };
         let value = match self.flat.dtype {
             dtype if computed(dtype) != dtype => value.cast(dtype),
             _ => value,
@@ -79,7 +90,8 @@ impl Emitter<'_> {
         let (bounds, discharged) = self.narrowed(axis);
         // Tiles at the map's edge are written out by window column already.
         let edge = self.unrolled.len() > self.schedule.unrolled_axes.len();
-        let unroll = if inner.is_empty() && discharged.is_empty() && !edge { self.schedule.unroll } else { 1 };
+        let unroll =
+            if inner.is_empty() && discharged.is_empty() && !edge { self.schedule.unroll } else { 1 };
         let kept = self.guards.clone();
         let open = kept.iter().enumerate().filter(|(place, _)| !discharged.contains(place));
         self.guards = open.map(|(_, guard)| guard.clone()).collect();
@@ -131,7 +143,8 @@ impl Emitter<'_> {
             }
         }
         let index = Type { dtype: DType::I64, lanes: 1 };
-        let mut bound = |e: Expr| if matches!(e, Expr::Const(_)) { e } else { self.bind(index, simplified(e)) };
+        let mut bound =
+            |e: Expr| if matches!(e, Expr::Const(_)) { e } else { self.bind(index, simplified(e)) };
         ((bound(from), bound(to)), discharged)
     }
 
@@ -145,12 +158,14 @@ impl Emitter<'_> {
     fn accumulate(&mut self, fold: Fold, accumulators: &[Reg]) {
         for (place, &accumulator) in self.places().into_iter().zip(accumulators) {
             let axes = self.axes_at(place);
-            let conditions: Vec<Expr> = self.guards.iter().map(|g| g.condition.substitute_axes(&axes)).collect();
+            let conditions: Vec<Expr> =
+                self.guards.iter().map(|g| g.condition.substitute_axes(&axes)).collect();
             let decided: Vec<Option<bool>> = conditions.iter().map(|c| decide(c, &self.ranges)).collect();
             if decided.contains(&Some(false)) {
                 continue;
             }
-            let open = conditions.into_iter().zip(decided).filter(|(_, known)| known.is_none()).map(|(c, _)| c);
+            let open =
+                conditions.into_iter().zip(decided).filter(|(_, known)| known.is_none()).map(|(c, _)| c);
             match open.reduce(Expr::and) {
                 None => self.step(fold, accumulator, place),
                 Some(condition) => {
@@ -233,10 +248,15 @@ impl Emitter<'_> {
             None => write(self),
             Some((&axis, inner)) => {
                 let extent = self.flat.axes[axis].extent;
-                self.for_loop((Expr::int(0), Expr::int(extent as i64)), 1, (0, extent as i64 - 1), |e, var| {
-                    e.axes[axis] = var;
-                    e.along(inner, write);
-                });
+                self.for_loop(
+                    (Expr::int(0), Expr::int(extent as i64)),
+                    1,
+                    (0, extent as i64 - 1),
+                    |e, var| {
+                        e.axes[axis] = var;
+                        e.along(inner, write);
+                    },
+                );
             }
         }
     }

@@ -50,7 +50,12 @@ impl Emitter<'_> {
     }
 
     /// `expr` at `place`: the value and its lanes, 1 where it is the same in all of them.
-    pub(super) fn value(&mut self, expr: &Expr, place: Place, folded: Option<(Expr, usize)>) -> (Expr, usize) {
+    pub(super) fn value(
+        &mut self,
+        expr: &Expr,
+        place: Place,
+        folded: Option<(Expr, usize)>,
+    ) -> (Expr, usize) {
         match expr {
             Expr::Const(scalar) => (Expr::Const(compute_constant(*scalar)), 1),
             Expr::Axis(axis) => (self.axes_at(place)[*axis].clone(), 1),
@@ -97,7 +102,13 @@ impl Emitter<'_> {
         }
     }
 
-    fn pair(&mut self, a: &Expr, b: &Expr, place: Place, folded: Option<(Expr, usize)>) -> (Expr, Expr, usize) {
+    fn pair(
+        &mut self,
+        a: &Expr,
+        b: &Expr,
+        place: Place,
+        folded: Option<(Expr, usize)>,
+    ) -> (Expr, Expr, usize) {
         let (x, x_lanes) = self.value(a, place, folded.clone());
         let (y, y_lanes) = self.value(b, place, folded);
         let lanes = x_lanes.max(y_lanes);

@@ -68,7 +68,7 @@ pub(super) fn nest(
 
 /// The largest tile up to `most` that divides `extent`, if that is no less than half of it.
 fn even_tile(extent: usize, most: usize) -> usize {
-    (most.div_ceil(2)..=most).rev().find(|tile| extent % tile == 0).unwrap_or(most)
+    (most.div_ceil(2)..=most).rev().find(|tile| extent.is_multiple_of(*tile)).unwrap_or(most)
 }
 
 impl Tiling<'_> {
