@@ -2,9 +2,9 @@
 
 use ir::{TensorType, Value};
 use ops::ops::{
-    add::Add, average_pool::AveragePool, concat::Concat, conv::Conv, matmul::Matmul, max_pool::MaxPool, mul::Mul,
-    pad::Pad, reduce::Reduce, relu::Relu, reshape::Reshape, slice::Slice, softmax::Softmax, split::Split, sub::Sub,
-    transpose::Transpose,
+    add::Add, average_pool::AveragePool, concat::Concat, conv::Conv, matmul::Matmul, max_pool::MaxPool,
+    mul::Mul, pad::Pad, reduce::Reduce, relu::Relu, reshape::Reshape, slice::Slice, softmax::Softmax,
+    split::Split, sub::Sub, transpose::Transpose,
 };
 use ops::shape::{Layout, Pool, Window};
 use ops::{AnyOp, Graph};
@@ -31,7 +31,13 @@ pub enum Step {
         last: bool,
         seed: u64,
     },
-    Pool { x: Index, average: bool, stride: usize, pad: usize, last: bool },
+    Pool {
+        x: Index,
+        average: bool,
+        stride: usize,
+        pad: usize,
+        last: bool,
+    },
     Pad(Index, Vec<(i64, i64)>),
     Transpose(Index, Vec<usize>),
     Flatten(Index, usize),
@@ -177,7 +183,8 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
             let x = pick(x, values);
             let extents = shape(graph, x);
             let axes = extents.iter().zip(steps);
-            let starts = axes.clone().map(|(&extent, &step)| if step < 0 { extent.saturating_sub(1) } else { 0 });
+            let starts =
+                axes.clone().map(|(&extent, &step)| if step < 0 { extent.saturating_sub(1) } else { 0 });
             let lengths = axes.map(|(&extent, &step)| extent.div_ceil(step.unsigned_abs() as usize));
             let steps = steps.iter().copied().take(extents.len()).collect();
             (Slice { starts: starts.collect(), steps, shape: lengths.collect() }.into(), vec![x])

@@ -15,8 +15,14 @@ const TOLERANCE: f64 = 1e-4;
 
 fn compiled(graph: &Graph, target: &Target, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let model = Model { sha256: String::new() };
-    let artifact =
-        onnxc::compile_graph(graph.clone(), model, "model", target, &Options::default(), &mut Watch::default());
+    let artifact = onnxc::compile_graph(
+        graph.clone(),
+        model,
+        "model",
+        target,
+        &Options::default(),
+        &mut Watch::default(),
+    );
     let artifact = artifact.map_err(|diagnostics| diagnostics.to_string())?;
     let execution = onnxc::in_process(&artifact.object, &artifact.metadata, inputs);
     Ok(execution.map_err(|diagnostic| diagnostic.to_string())?.outputs)

@@ -1,17 +1,20 @@
 //! What a finished object holds and asks for.
 
-use object::{Object as _, ObjectSection, ObjectSymbol};
+use object::{Object as _, ObjectSection, ObjectSymbol, SectionFlags};
 
 use crate::CodegenError;
 
-/// Bytes of code and of read-only data other than the weights.
+/// Bytes that a linker puts into read-only memory beside the weights: code, constants, Arm's unwinding index.
 pub(crate) fn code_bytes(bytes: &[u8], weights: &str) -> Result<usize, CodegenError> {
     let file =
         object::File::parse(bytes).map_err(|e| CodegenError::Internal(format!("reading the object: {e}")))?;
-    let counted = |name: &str| {
-        name.starts_with(".text") || (name.starts_with(".rodata") && name != format!(".rodata.{weights}"))
+    let weights = format!(".rodata.{weights}");
+    let loaded = |section: &object::Section| match section.flags() {
+        SectionFlags::Elf { sh_flags, .. } => (sh_flags & object::elf::SHF_ALLOC).0 != 0,
+        _ => false,
     };
-    Ok(file.sections().filter(|s| s.name().is_ok_and(counted)).map(|s| s.size() as usize).sum())
+    let counted = file.sections().filter(|s| loaded(s) && s.name().is_ok_and(|name| name != weights));
+    Ok(counted.map(|s| s.size() as usize).sum())
 }
 
 /// Names that the object expects from elsewhere.

@@ -80,7 +80,7 @@ pub enum Place {
 pub struct Object {
     /// ELF.
     pub bytes: Vec<u8>,
-    /// Bytes of `.text*` and of read-only data that is not weights.
+    /// Bytes of all that is loaded beside the weights: code, constants, Arm's unwinding index.
     pub code_bytes: usize,
     pub weights_bytes: usize,
     /// Arithmetic that the machine lacks and the object takes from the C compiler's own runtime (libgcc or
