@@ -76,11 +76,14 @@ fn compiles(bytes: &[u8], target: &Target) -> Result<bool, String> {
 
 #[test]
 fn damaged_models_are_compiled_or_refused() {
-    let Some(cases) = cases() else { return eprintln!("skipped: needs the Python package `onnx` or ONNX_NODE_TESTS") };
+    let Some(cases) = cases() else {
+        return eprintln!("skipped: needs the Python package `onnx` or ONNX_NODE_TESTS");
+    };
     let targets = Target::list().unwrap();
     let sound = |bytes: &Vec<u8>| import_bytes(bytes, None, &onnx::Options::default()).is_ok();
     let read = |case: Case| Some((case.name.clone(), case.model().ok()?));
-    let models: Vec<(String, Vec<u8>)> = cases.into_iter().filter_map(read).filter(|(_, bytes)| sound(bytes)).collect();
+    let models: Vec<(String, Vec<u8>)> =
+        cases.into_iter().filter_map(read).filter(|(_, bytes)| sound(bytes)).collect();
     let mut runner = TestRunner::deterministic();
     let trial = (any::<Index>(), proptest::collection::vec(any_damage(), 1..3));
     let mut compiled = 0;

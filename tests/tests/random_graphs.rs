@@ -15,8 +15,14 @@ const TOLERANCE: f64 = 1e-4;
 
 fn compiled(graph: &Graph, target: &Target, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
     let model = Model { sha256: String::new() };
-    let artifact =
-        onnxc::compile_graph(graph.clone(), model, "model", target, &Options::default(), &mut Watch::default());
+    let artifact = onnxc::compile_graph(
+        graph.clone(),
+        model,
+        "model",
+        target,
+        &Options::default(),
+        &mut Watch::default(),
+    );
     let artifact = artifact.map_err(|diagnostics| diagnostics.to_string())?;
     let execution = onnxc::in_process(&artifact.object, &artifact.metadata, inputs);
     Ok(execution.map_err(|diagnostic| diagnostic.to_string())?.outputs)
@@ -28,7 +34,8 @@ const CANCELLED: f64 = 1e-6;
 fn same(given: &[Tensor], wanted: &[Tensor]) -> Result<(), String> {
     given.iter().zip(wanted).try_for_each(|(given, wanted)| {
         let mut pairs = given.scalars().zip(wanted.scalars());
-        let cancelled = given.ty == wanted.ty && pairs.all(|(a, b)| (a.as_f64() - b.as_f64()).abs() <= CANCELLED);
+        let cancelled =
+            given.ty == wanted.ty && pairs.all(|(a, b)| (a.as_f64() - b.as_f64()).abs() <= CANCELLED);
         if cancelled { Ok(()) } else { compare(wanted, given, TOLERANCE) }
     })
 }

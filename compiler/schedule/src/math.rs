@@ -42,7 +42,8 @@ pub fn is_instruction(op: Unary) -> bool {
 /// `op(x)` for an `x` of type `ty`, in operations that `target` has. What is a single instruction stays as it is.
 pub fn expand(op: Unary, x: Expr, ty: Type, target: &Target, bind: Bind) -> Result<Expr, Unsupported> {
     let unsupported = || Unsupported { function: name(op), dtype: ty.dtype };
-    let mut math = Math { ty, fma: target.float.fma, round: target.float.round, float_bits: target.float.bits, bind };
+    let mut math =
+        Math { ty, fma: target.float.fma, round: target.float.round, float_bits: target.float.bits, bind };
     match (op, ty.dtype) {
         (Unary::Neg | Unary::Abs | Unary::Not, _) => Ok(Expr::unary(op, x)),
         (Unary::Sqrt, _) if math.has_root() => Ok(Expr::unary(op, x)),
@@ -78,7 +79,8 @@ pub fn expand_binary(
     target: &Target,
     bind: Bind,
 ) -> Result<Expr, Unsupported> {
-    let mut math = Math { ty, fma: target.float.fma, round: target.float.round, float_bits: target.float.bits, bind };
+    let mut math =
+        Math { ty, fma: target.float.fma, round: target.float.round, float_bits: target.float.bits, bind };
     if !matches!(op, Binary::Pow | Binary::Mod | Binary::Rem) {
         return Ok(Expr::binary(op, a, b));
     }

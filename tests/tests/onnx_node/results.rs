@@ -14,8 +14,14 @@ use tests::onnx_cases::updating;
 /// What came of a case that did not fail.
 pub enum Outcome {
     /// The compiled code gives what it should; `folded` if nothing was left to compute when it runs.
-    Passed { folded: bool, types: Vec<DType> },
-    Unsupported { reason: String, fault: Fault },
+    Passed {
+        folded: bool,
+        types: Vec<DType>,
+    },
+    Unsupported {
+        reason: String,
+        fault: Fault,
+    },
 }
 
 /// Whose fault it is that a case is unsupported.
