@@ -91,8 +91,9 @@ fn optimize(module: &Module, target: &Target, machine: &TargetMachine) -> Result
 /// Our schedules decide on vectors and unrolling; what is left is to fold, share and hoist. `default<O3>` would
 /// vectorize again whatever it is told, and takes three times as long. That `instcombine` leaves no work for a second
 /// run, LLVM checks (and ends the process) unless it is told not to.
-const CLEAN_UP: &str = "function(sroa,early-cse<memssa>,instcombine,simplifycfg,\
-    loop-mssa(loop-rotate,licm),loop(indvars,loop-deletion),gvn,instcombine,simplifycfg,adce)";
+const CLEAN_UP: &str = "function(sroa,early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,\
+    loop-mssa(loop-rotate,licm),loop(indvars,loop-deletion),gvn,instcombine<no-verify-fixpoint>,\
+    simplifycfg,adce)";
 
 /// What holds for every function of a generated library: it never unwinds and calls no library.
 fn describe_functions(module: &Module, target: &Target) {
