@@ -79,7 +79,7 @@ fn damaged_models_are_compiled_or_refused() {
     let Some(cases) = cases() else {
         return eprintln!("skipped: needs the Python package `onnx` or ONNX_NODE_TESTS");
     };
-    let target = Target::preset("x86-64-v3").unwrap();
+    let targets = Target::list().unwrap();
     let sound = |bytes: &Vec<u8>| import_bytes(bytes, None, &onnx::Options::default()).is_ok();
     let read = |case: Case| Some((case.name.clone(), case.model().ok()?));
     let models: Vec<(String, Vec<u8>)> =
@@ -90,16 +90,17 @@ fn damaged_models_are_compiled_or_refused() {
     for number in 0..MODELS {
         let (case, damages) = trial.new_tree(&mut runner).unwrap().current();
         let (name, model) = case.get(&models);
+        let target = &targets[number % targets.len()];
         let bytes = damaged(model.clone(), &damages);
         let start = Instant::now();
         let result = std::thread::scope(|scope| {
             let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
-            let thread = builder.spawn_scoped(scope, || compiles(&bytes, &target)).unwrap();
+            let thread = builder.spawn_scoped(scope, || compiles(&bytes, target)).unwrap();
             thread.join().unwrap_or_else(|_| Err("panicked".to_owned()))
         });
         match result {
             Ok(done) => compiled += usize::from(done),
-            Err(why) => panic!("{number}: {name} with {damages:?}: {why}"),
+            Err(why) => panic!("{number}: {name} with {damages:?} for {}: {why}", target.name),
         }
         assert!(start.elapsed() < LONGEST, "{number}: {name} with {damages:?} takes {:?}", start.elapsed());
     }

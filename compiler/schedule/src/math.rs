@@ -42,9 +42,11 @@ pub fn is_instruction(op: Unary) -> bool {
 /// `op(x)` for an `x` of type `ty`, in operations that `target` has. What is a single instruction stays as it is.
 pub fn expand(op: Unary, x: Expr, ty: Type, target: &Target, bind: Bind) -> Result<Expr, Unsupported> {
     let unsupported = || Unsupported { function: name(op), dtype: ty.dtype };
-    let mut math = Math { ty, fma: target.float.fma, round: target.float.round, bind };
+    let mut math =
+        Math { ty, fma: target.float.fma, round: target.float.round, float_bits: target.float.bits, bind };
     match (op, ty.dtype) {
-        (Unary::Neg | Unary::Abs | Unary::Sqrt | Unary::Not, _) => Ok(Expr::unary(op, x)),
+        (Unary::Neg | Unary::Abs | Unary::Not, _) => Ok(Expr::unary(op, x)),
+        (Unary::Sqrt, _) if math.has_root() => Ok(Expr::unary(op, x)),
         (Unary::Sign, _) => Ok(math.sign(x)),
         (Unary::IsNan | Unary::IsInf, d) if !d.is_float() => Ok(math.constant(Scalar::bool(false))),
         (Unary::IsNan, _) => Ok(math.is_nan(x)),
@@ -77,7 +79,8 @@ pub fn expand_binary(
     target: &Target,
     bind: Bind,
 ) -> Result<Expr, Unsupported> {
-    let mut math = Math { ty, fma: target.float.fma, round: target.float.round, bind };
+    let mut math =
+        Math { ty, fma: target.float.fma, round: target.float.round, float_bits: target.float.bits, bind };
     if !matches!(op, Binary::Pow | Binary::Mod | Binary::Rem) {
         return Ok(Expr::binary(op, a, b));
     }
@@ -182,6 +185,7 @@ struct Math<'a> {
     ty: Type,
     fma: bool,
     round: bool,
+    float_bits: u32,
     bind: Bind<'a>,
 }
 
@@ -290,9 +294,38 @@ impl Math<'_> {
         Expr::binary(op, value, self.int(by))
     }
 
+    /// Whether the square root is an instruction. That of half floats is none of ours: they are computed in `f32`.
+    fn has_root(&self) -> bool {
+        !matches!(self.ty.dtype, DType::F32 | DType::F64) || self.ty.dtype.bits() <= self.float_bits
+    }
+
+    /// `√x`; without an instruction by Newton's iteration, within 1 ULP.
+    fn root(&mut self, x: Expr) -> Expr {
+        if self.has_root() {
+            return Expr::unary(Unary::Sqrt, x);
+        }
+        let x = self.keep(x);
+        // Subnormals are brought among the normal numbers first.
+        let tiny = self.less_than(&x, f32::MIN_POSITIVE);
+        let tiny = self.keep_as(DType::Bool, tiny);
+        let normal = x.clone() * Expr::select(tiny.clone(), self.float(16_777_216.0), self.float(1.0)); // 2²⁴
+        let normal = self.keep(normal);
+        // Half the bits is half the exponent: within 4 % of the root, which three steps bring to 10⁻¹³ and rounding.
+        let half = self.shift(Binary::ShiftRight, self.as_int(normal.clone()), 1);
+        let mut root = self.keep(self.as_float(half + self.int(0x1fbd_1df5)));
+        for _ in 0..3 {
+            root = self.keep((root.clone() + normal.clone() / root) * self.float(0.5));
+        }
+        let root = root * Expr::select(tiny, self.float(1.0 / 4096.0), self.float(1.0));
+        let finite = Expr::select(self.less_than(&x, f32::INFINITY), root, x.clone());
+        let rest = Expr::select(self.equals(&x, 0.0), x.clone(), self.float(f32::NAN));
+        Expr::select(self.less(self.float(0.0), x), finite, rest)
+    }
+
     fn unary(&mut self, op: Unary, x: Expr) -> Option<Expr> {
         let x = self.keep(x);
         Some(match op {
+            Unary::Sqrt => self.root(x),
             Unary::Floor => self.floor(&x),
             Unary::Ceil => self.ceil(&x),
             Unary::Round => self.round(&x),
@@ -476,7 +509,7 @@ impl Math<'_> {
         let large =
             self.keep_as(DType::Bool, Expr::compare(Compare::Gt, x.clone(), self.float(1.073_741_8e9)));
         let square = self.mul_add(x.clone(), x.clone(), self.float(c));
-        let sum = x.clone() + Expr::unary(Unary::Sqrt, square);
+        let sum = x.clone() + self.root(square);
         let argument = self.keep(Expr::select(large.clone(), x.clone(), sum));
         let log = self.log_positive(&argument);
         let log = self.keep(log + Expr::select(large, self.float(LN_2), self.float(0.0)));
@@ -494,7 +527,8 @@ impl Math<'_> {
     fn acosh(&mut self, x: &Expr) -> Expr {
         let t = self.keep(x.clone() - self.float(1.0));
         // The root of a negative number is NaN, as it should be below 1.
-        let root = self.keep(Expr::unary(Unary::Sqrt, t.clone() + t.clone()));
+        let root = self.root(t.clone() + t.clone());
+        let root = self.keep(root);
         let p = self.polynomial(&t, &ACOSH);
         let small = self.mul_add(root.clone() * t.clone(), p, root);
         let large = self.log_of_sum(x, -1.0);
@@ -596,7 +630,7 @@ impl Math<'_> {
         let magnitude = self.abs(x);
         let large = self.less(self.float(0.5), magnitude.clone());
         let large = self.keep_as(DType::Bool, large);
-        let root = Expr::unary(Unary::Sqrt, (self.float(1.0) - magnitude.clone()) * self.float(0.5));
+        let root = self.root((self.float(1.0) - magnitude.clone()) * self.float(0.5));
         let reduced = self.keep(Expr::select(large.clone(), root, magnitude));
         (self.odd(&reduced, &ASIN), large)
     }
@@ -654,11 +688,11 @@ impl Math<'_> {
         if exponent == -1.0 && dtype.is_float() {
             return Some(constant(self, 1.0) / a.clone());
         }
-        if exponent == 0.5 && dtype.is_float() {
+        if exponent == 0.5 && dtype.is_float() && (dtype == DType::F32 || self.has_root()) {
             let a = self.keep(a.clone());
             let lowest = Expr::compare(Compare::Eq, a.clone(), constant(self, f64::NEG_INFINITY));
             // pow(−0, ½) is +0, pow(−∞, ½) is +∞; the root would be −0 and NaN.
-            let root = Expr::unary(Unary::Sqrt, a + constant(self, 0.0));
+            let root = self.root(a + constant(self, 0.0));
             return Some(Expr::select(lowest, constant(self, f64::INFINITY), root));
         }
         None

@@ -394,3 +394,20 @@ fn doubles_are_refused() {
         math::expand(Unary::Exp, Expr::Reg(Reg(0)), ty, &target(true, true), &mut |_, e| e).unwrap_err();
     assert_eq!(error.to_string(), "exp of f64 is not supported; f32, f16 and bf16 are");
 }
+
+/// Machines without a float unit have no instruction for it.
+#[test]
+fn the_square_root_in_software_is_within_an_ulp() {
+    let mut soft = target(false, false);
+    soft.float.bits = 0;
+    let swept = (0..u32::MAX / STRIDE as u32).map(|k| k * STRIDE as u32);
+    let bits: Vec<u32> = [1, 0x8000_0000, f32::INFINITY.to_bits()].into_iter().chain(swept).collect();
+    for bits in bits.chunks_exact(LANES) {
+        let xs: Vec<f32> = bits.iter().map(|&bits| f32::from_bits(bits)).collect();
+        for (x, y) in xs.iter().zip(Program::unary(Unary::Sqrt, &soft).run(&[&xs])) {
+            let exact = x.sqrt();
+            let close = (exact.to_bits() as i32).abs_diff(y.to_bits() as i32) <= 1;
+            assert!(close || exact.is_nan() && y.is_nan(), "sqrt({x:e}) is {y:e}, should be {exact:e}");
+        }
+    }
+}
