@@ -261,8 +261,9 @@ fn the_description_counts_what_is_there() {
     };
     let is_weights = |name: &str| name.starts_with(".rodata") && name.contains("weights");
     assert_eq!(json["memory"]["weights_bytes"], bytes(&is_weights));
-    let is_code =
-        |name: &str| (name.starts_with(".text") || name.starts_with(".rodata")) && !is_weights(name);
+    let is_code = |name: &str| {
+        [".text", ".rodata", ".ARM.exidx"].iter().any(|start| name.starts_with(start)) && !is_weights(name)
+    };
     assert_eq!(json["memory"]["code_bytes"], bytes(&is_code));
     let nodes =
         json["kernels"].as_array().unwrap().iter().flat_map(|kernel| kernel["nodes"].as_array().unwrap());
