@@ -70,6 +70,14 @@ pub fn inputs<const N: usize>(inputs: &[TensorType]) -> Result<&[TensorType; N],
     inputs.try_into().map_err(|_| OpError::invalid(format!("takes {N} inputs, got {}", inputs.len())))
 }
 
+/// A feature map and weights that have its spatial axes.
+pub fn convolution(x: &TensorType, w: &TensorType) -> Result<(), OpError> {
+    if x.rank() < 3 || w.rank() != x.rank() {
+        return Err(OpError::new(format!("input {x} and weights {w} are of no convolution")));
+    }
+    Ok(())
+}
+
 /// An attribute that must be at least 1.
 pub fn positive(value: i64, name: &str) -> Result<usize, OpError> {
     usize::try_from(value)

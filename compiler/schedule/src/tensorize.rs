@@ -184,6 +184,9 @@ struct Ids {
     variables: u32,
 }
 
+/// A row's place on every row axis.
+type Coordinates = Vec<Expr>;
+
 impl Ids {
     fn register(&mut self) -> Reg {
         self.registers += 1;
@@ -215,6 +218,29 @@ impl Ids {
                 vec![Stmt::For { var, from, to, step: step as i64, parallel: false, body }]
             }
         }
+    }
+
+    /// Loops over all rows, the last of `extents` in tiles of `step`; `inner` is given the coordinates of a tile's rows.
+    fn row_tiles(
+        &mut self,
+        extents: &[usize],
+        step: usize,
+        inner: &mut dyn FnMut(&mut Ids, &[Coordinates]) -> Vec<Stmt>,
+    ) -> Vec<Stmt> {
+        let (tiled, around) = match extents.split_last() {
+            Some((&tiled, around)) => (tiled, around),
+            None => (1, extents),
+        };
+        self.over(around, &[], &mut |ids, around| {
+            ids.tiles(tiled, step, &mut |ids, row, rows| {
+                // Without a row axis there is no coordinate.
+                let at =
+                    |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
+                let rows: Vec<Coordinates> =
+                    (0..rows).map(|r| at(folded(row.clone() + Expr::int(r as i64)))).collect();
+                inner(ids, &rows)
+            })
+        })
     }
 
     /// Loops over all of `extents`, outermost first.

@@ -23,9 +23,7 @@ impl Op for ConvTranspose {
     const ONNX: &'static [Onnx] = &[onnx("ConvTranspose", 1, |node| {
         let (x, w) = (node.input(0)?, node.input(1)?);
         let (x_type, w_type) = (node.ty(x).clone(), node.ty(w).clone());
-        if x_type.rank() < 3 || w_type.rank() != x_type.rank() {
-            return Err(OpError::new(format!("input {x_type} and weights {w_type} are of no convolution")));
-        }
+        shape::convolution(&x_type, &w_type)?;
         let (window, output_padding) = import_window(node, &x_type.shape[2..], &w_type.shape[2..])?;
         let group = shape::positive(node.int("group")?.unwrap_or(1), "group")?;
         let mut operands = vec![x, w];
@@ -40,9 +38,7 @@ impl Op for ConvTranspose {
             [x, w, bias] => (x, w, Some(bias)),
             _ => return Err(OpError::new(format!("takes 2 or 3 inputs, got {}", inputs.len()))),
         };
-        if x.rank() < 3 || w.rank() != x.rank() {
-            return Err(OpError::new(format!("input {x} and weights {w} are of no convolution")));
-        }
+        shape::convolution(x, w)?;
         if x.dtype != w.dtype || !x.dtype.is_float() {
             return Err(OpError::new(format!("takes floats of one type, got {x} and {w}")));
         }

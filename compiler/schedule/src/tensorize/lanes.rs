@@ -2,7 +2,7 @@
 //! at a time.
 
 use super::{
-    BufferId, Contraction, Expr, Ids, Stmt, Unfit, bits, call, folded, load, packed, place, read_only, result,
+    BufferId, Contraction, Expr, Ids, Stmt, Unfit, bits, call, load, packed, place, read_only, result,
 };
 use crate::{Argument, Arranged};
 use ir::DType;
@@ -110,22 +110,9 @@ impl Tiling<'_> {
     }
 
     fn body(&self) -> Vec<Stmt> {
-        let extents = &self.contraction.rows;
-        let (tiled, around) = match extents.split_last() {
-            Some((&tiled, around)) => (tiled, around),
-            None => (1, &extents[..]),
-        };
-        let mut ids = Ids::default();
-        ids.over(around, &[], &mut |ids, around| {
-            ids.tiles(tiled, self.rows, &mut |ids, row, rows| {
-                // Without a row axis there is no coordinate.
-                let at =
-                    |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
-                let rows: Vec<Vec<Expr>> =
-                    (0..rows).map(|r| at(folded(row.clone() + Expr::int(r as i64)))).collect();
-                ids.tiles(self.contraction.columns, self.block(), &mut |ids, column, columns| {
-                    self.tile(ids, &rows, &column, columns)
-                })
+        Ids::default().row_tiles(&self.contraction.rows, self.rows, &mut |ids, rows| {
+            ids.tiles(self.contraction.columns, self.block(), &mut |ids, column, columns| {
+                self.tile(ids, rows, &column, columns)
             })
         })
     }

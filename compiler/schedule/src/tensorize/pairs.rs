@@ -93,24 +93,12 @@ impl Pairs<'_> {
     }
 
     fn body(&self) -> Vec<Stmt> {
-        let extents = &self.contraction.rows;
-        let (tiled, around) = match extents.split_last() {
-            Some((&tiled, around)) => (tiled, around),
-            None => (1, &extents[..]),
-        };
-        let mut ids = Ids::default();
-        ids.over(around, &[], &mut |ids, around| {
-            ids.tiles(tiled, ROWS, &mut |ids, row, rows| {
-                let at =
-                    |row: Expr| around.iter().cloned().chain((!extents.is_empty()).then_some(row)).collect();
-                let rows: Vec<Vec<Expr>> =
-                    (0..rows).map(|r| at(folded(row.clone() + Expr::int(r as i64)))).collect();
-                let mut body = self.widen_rows(ids, &rows);
-                body.extend(ids.tiles(self.contraction.columns, COLUMNS, &mut |ids, column, columns| {
-                    self.tile(ids, &rows, &column, columns)
-                }));
-                body
-            })
+        Ids::default().row_tiles(&self.contraction.rows, ROWS, &mut |ids, rows| {
+            let mut body = self.widen_rows(ids, rows);
+            body.extend(ids.tiles(self.contraction.columns, COLUMNS, &mut |ids, column, columns| {
+                self.tile(ids, rows, &column, columns)
+            }));
+            body
         })
     }
 
