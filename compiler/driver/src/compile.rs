@@ -6,6 +6,7 @@ use codegen::CodegenError;
 use sha2::{Digest, Sha256};
 use targets::Target;
 
+use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, Kind, code};
 use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
@@ -80,7 +81,7 @@ pub fn compile_graph(
     let public = PublicLayouts::of(&imported, &options.io_layout)?;
     let imported = public.apply(&imported).map_err(|error| Diagnostic::bug(error.to_string()))?;
     watch.graph(Dump::Import, &imported)?;
-    let graph = watch.stage("rewrite", || rewrite(&imported, options))?;
+    let graph = watch.stage("rewrite", || rewrite(&imported, target, options))?;
     watch.graph(Dump::Rewrite, &graph)?;
     let lowered =
         watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
@@ -107,8 +108,8 @@ fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     }
 }
 
-fn rewrite(graph: &ops::Graph, options: &Options) -> Result<ops::Graph, Diagnostic> {
-    let cost = rewrite::DefaultCost::default();
+fn rewrite(graph: &ops::Graph, target: &Target, options: &Options) -> Result<ops::Graph, Diagnostic> {
+    let cost = TargetCost::new(target);
     let options = rewrite::Options { layout: options.layout, ..rewrite::Options::default() };
     match rewrite::optimize(graph, &cost, &options) {
         Ok(optimized) => Ok(optimized.graph),

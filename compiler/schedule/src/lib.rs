@@ -5,6 +5,7 @@
 
 mod choose;
 mod emit;
+mod estimate;
 mod flat;
 mod line_buffer;
 pub mod math;
@@ -12,6 +13,7 @@ mod pack;
 mod range;
 mod tensorize;
 
+pub use estimate::{Estimate, estimate};
 pub use line_buffer::line_buffer;
 pub use tensorize::{Unfit, tensorize};
 
