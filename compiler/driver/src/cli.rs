@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use targets::Target;
 
 use crate::diagnostic::{Diagnostic, code};
+use crate::io_layout::Wish;
 use crate::watch::Dump;
 
 /// Compiles ONNX models ahead of time into static libraries for x86, ARM Cortex-A and Cortex-M, and RISC-V.
@@ -148,6 +149,8 @@ pub struct Compile {
     /// Prefix of the library's symbols and files [default: the model's file name as a C identifier].
     #[arg(long, value_parser = name)]
     pub name: Option<String>,
+    #[command(flatten)]
+    pub layouts: LayoutArgs,
     /// Fails if the arena takes more: bytes, or 64K, 2M.
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub max_ram: Option<usize>,
@@ -157,6 +160,38 @@ pub struct Compile {
     /// Prints what a stage leaves (may be repeated).
     #[arg(long, value_enum, value_name = "STAGE")]
     pub dump: Vec<Dump>,
+}
+
+/// The order of axes, inside and at the border.
+#[derive(Debug, Args)]
+pub struct LayoutArgs {
+    /// Where convolutions, pools and their like keep their channels; one layout for all is for comparison.
+    #[arg(long, value_enum, default_value_t = Layout::Chosen, value_name = "LAYOUT")]
+    pub layout: Layout,
+    /// The library's inputs and outputs of 3 and more axes in this layout, or the one of a name (may be repeated):
+    /// nhwc puts axis 1 last; nchw is the model's own order. Files keep the model's order.
+    #[arg(long, value_name = "[NAME=]nhwc|nchw")]
+    pub io_layout: Vec<Wish>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// Wherever it is cheapest, operator by operator.
+    Chosen,
+    /// Channels first, all of them.
+    Nchw,
+    /// Channels last, all of them.
+    Nhwc,
+}
+
+impl Layout {
+    pub fn choice(self) -> rewrite::LayoutChoice {
+        match self {
+            Layout::Chosen => rewrite::LayoutChoice::Chosen,
+            Layout::Nchw => rewrite::LayoutChoice::Fixed(ops::shape::Layout::ChannelsFirst),
+            Layout::Nhwc => rewrite::LayoutChoice::Fixed(ops::shape::Layout::ChannelsLast),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -188,6 +223,8 @@ pub struct Verify {
     pub model: ModelArgs,
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub layouts: LayoutArgs,
     /// Where the compiled code runs [default: host if the target is this machine's, else qemu].
     #[arg(long, value_enum)]
     pub on: Option<On>,

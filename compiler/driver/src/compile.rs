@@ -8,6 +8,7 @@ use targets::Target;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Kind, code};
 use crate::interface::ports;
+use crate::io_layout::{PublicLayouts, Wish};
 use crate::lower::{LowerError, Lowered, lower};
 use crate::metadata::{
     ABI_VERSION, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
@@ -22,6 +23,10 @@ pub struct Options {
     pub name: Option<String>,
     /// What is pinned before anything is inferred.
     pub pins: onnx::Options,
+    /// Where operators keep their channels.
+    pub layout: rewrite::LayoutChoice,
+    /// Layouts of public inputs and outputs other than the model's.
+    pub io_layout: Vec<Wish>,
 }
 
 /// A compiled model, ready to be written or run.
@@ -32,7 +37,7 @@ pub struct Artifact {
     pub object: Vec<u8>,
     /// The object in an archive: `lib<name>.a`.
     pub archive: Vec<u8>,
-    /// The graph as it was imported, for the reference evaluator.
+    /// The graph as it was imported, its inputs and outputs laid out as the library's, for the reference evaluator.
     pub reference: ops::Graph,
 }
 
@@ -72,8 +77,10 @@ pub fn compile_graph(
     options: &Options,
     watch: &mut Watch,
 ) -> Result<Artifact, Diagnostics> {
+    let public = PublicLayouts::of(&imported, &options.io_layout)?;
+    let imported = public.apply(&imported).map_err(|error| Diagnostic::bug(error.to_string()))?;
     watch.graph(Dump::Import, &imported)?;
-    let graph = watch.stage("rewrite", || rewrite(&imported))?;
+    let graph = watch.stage("rewrite", || rewrite(&imported, options))?;
     watch.graph(Dump::Rewrite, &graph)?;
     let lowered =
         watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
@@ -82,7 +89,7 @@ pub fn compile_graph(
     let object =
         watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
-    let metadata = describe(model, &lowered, &object, options)?;
+    let metadata = describe(model, &lowered, &object, options, &public)?;
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
 }
 
@@ -100,9 +107,10 @@ fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     }
 }
 
-fn rewrite(graph: &ops::Graph) -> Result<ops::Graph, Diagnostic> {
+fn rewrite(graph: &ops::Graph, options: &Options) -> Result<ops::Graph, Diagnostic> {
     let cost = rewrite::DefaultCost::default();
-    match rewrite::optimize(graph, &cost, &rewrite::Options::default()) {
+    let options = rewrite::Options { layout: options.layout, ..rewrite::Options::default() };
+    match rewrite::optimize(graph, &cost, &options) {
         Ok(optimized) => Ok(optimized.graph),
         Err(error) => Err(Diagnostic::bug(error.to_string())),
     }
@@ -152,6 +160,7 @@ fn describe(
     lowered: &Lowered,
     object: &codegen::Object,
     options: &Options,
+    public: &PublicLayouts,
 ) -> Result<Metadata, Diagnostic> {
     let name = lowered.module.name.clone();
     let audit = audit::audit(&object.bytes, &name)?;
@@ -168,8 +177,8 @@ fn describe(
             shapes: pins.shapes.iter().cloned().collect(),
             set: pins.scalars.iter().cloned().collect(),
         },
-        inputs: ports(&lowered.inputs),
-        outputs: ports(&lowered.outputs),
+        inputs: ports(&lowered.inputs, &public.inputs),
+        outputs: ports(&lowered.outputs, &public.outputs),
         memory: Memory {
             arena_bytes: lowered.arena_bytes,
             arena_align: codegen::ALIGN,

@@ -15,11 +15,13 @@ pub mod rules;
 use std::time::Duration;
 
 pub use bridge::Entered;
+use cost::InLayout;
 pub use cost::{CostModel, DefaultCost};
 pub use node::{Class, Declined, Discriminant, Facts, Node};
 pub use rule::{Found, Rule, Site, Term};
 
 use ops::Graph;
+use ops::shape::Layout;
 
 pub type EGraph = egg::EGraph<Node, Facts>;
 
@@ -28,11 +30,22 @@ pub type EGraph = egg::EGraph<Node, Facts>;
 pub struct Options {
     pub most_nodes: usize,
     pub most_iterations: usize,
+    pub layout: LayoutChoice,
+}
+
+/// Where operators on feature maps keep their channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LayoutChoice {
+    /// Each operator where it is cheapest, conversions counted.
+    #[default]
+    Chosen,
+    /// All in one layout, whatever the cost; for comparison.
+    Fixed(Layout),
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { most_nodes: 20_000, most_iterations: 30 }
+        Options { most_nodes: 20_000, most_iterations: 30, layout: LayoutChoice::default() }
     }
 }
 
@@ -85,7 +98,13 @@ impl std::error::Error for Error {}
 pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Result<Optimized, Error> {
     let saturated = saturate(graph, &rules::phases(), options)?;
     let entered = &saturated.entered;
-    let Some(extracted) = extract::extract(&entered.egraph, &entered.roots, cost) else {
+    let extracted = match options.layout {
+        LayoutChoice::Chosen => extract::extract(&entered.egraph, &entered.roots, cost),
+        LayoutChoice::Fixed(layout) => {
+            extract::extract(&entered.egraph, &entered.roots, &InLayout { cost, layout })
+        }
+    };
+    let Some(extracted) = extracted else {
         return Err(Error::internal("an output has no form without a cycle"));
     };
     let declined = entered.egraph.analysis.declined.iter().map(|declined| refusal(graph, declined)).collect();
