@@ -75,8 +75,14 @@ impl<'g, 't> Lowering<'g, 't> {
         let results: Vec<TensorType> = self.graph.node(id).types.clone();
         match op.meaning(&types) {
             Meaning::Reshape => {
-                let from = self.dense(operands[0])?;
-                let place = from.reshaped(&types[0].shape, &results[0].shape).unwrap_or(from);
+                let (from, to) = (&types[0].shape, &results[0].shape);
+                let place = match self.places[&operands[0]].reshaped(from, to) {
+                    Some(place) => place,
+                    None => {
+                        let dense = self.dense(operands[0])?;
+                        dense.reshaped(from, to).unwrap_or(dense)
+                    }
+                };
                 self.places.insert(result(0), place);
             }
             Meaning::View(views) => {
@@ -98,7 +104,7 @@ impl<'g, 't> Lowering<'g, 't> {
                 let mut start = 0;
                 for (&operand, ty) in operands.iter().zip(&types) {
                     let part = whole.part(axis, start);
-                    if self.places[&operand] != part {
+                    if !self.places[&operand].coincides(&part, &ty.shape) {
                         self.copy(
                             self.places[&operand].clone(),
                             part,
@@ -379,7 +385,7 @@ impl<'g, 't> Lowering<'g, 't> {
             let ty = self.graph.ty(*value).clone();
             let place = Located::whole(self.outputs[k], &ty);
             let from = self.places[value].clone();
-            if from != place {
+            if !from.coincides(&place, &ty.shape) {
                 self.copy(from, place, &ty, name)?;
             }
         }
