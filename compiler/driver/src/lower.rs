@@ -37,6 +37,8 @@ pub struct KernelReport {
     /// Bytes that it reads and writes, weights included.
     pub bytes: usize,
     pub weights_bytes: usize,
+    /// What it takes by the target's cost model.
+    pub modelled_cycles: u64,
 }
 
 /// Why a graph cannot be lowered for a target.
