@@ -34,6 +34,8 @@ pub enum Command {
     Check(Check),
     /// Compiles a model into a static library, its header and its description.
     Compile(Compile),
+    /// Says what became of a model's nodes: which kernels they are in, what those cost, and what was not done and why.
+    Explain(Explain),
     /// Runs a model, or a library that `compile` wrote for this machine.
     Run(Run),
     /// Compares a model's compiled code with the reference evaluator, or with expected outputs.
@@ -157,6 +159,16 @@ pub struct Compile {
     /// Prints what a stage leaves (may be repeated).
     #[arg(long, value_enum, value_name = "STAGE")]
     pub dump: Vec<Dump>,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A node of the ONNX model, by its name (without one: all kernels, and all that was declined).
+    pub node: Option<String>,
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use codegen::CodegenError;
+use rewrite::{CostModel, DefaultCost, Optimized};
 use sha2::{Digest, Sha256};
 use targets::Target;
 
@@ -73,10 +74,11 @@ pub fn compile_graph(
     watch: &mut Watch,
 ) -> Result<Artifact, Diagnostics> {
     watch.graph(Dump::Import, &imported)?;
-    let graph = watch.stage("rewrite", || rewrite(&imported))?;
-    watch.graph(Dump::Rewrite, &graph)?;
-    let lowered =
-        watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
+    let rewritten = watch.stage("rewrite", || rewrite(&imported, &cost_model()))?;
+    watch.rewriting(&imported, &rewritten)?;
+    let lowered = watch
+        .stage("lower", || lower(&rewritten.graph, target, name))
+        .map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
     let object =
@@ -86,7 +88,7 @@ pub fn compile_graph(
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
 }
 
-fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
+pub fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     match &options.name {
         Some(name) if identifier::is_identifier(name) => Ok(name.clone()),
         Some(name) => {
@@ -100,12 +102,15 @@ fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     }
 }
 
-fn rewrite(graph: &ops::Graph) -> Result<ops::Graph, Diagnostic> {
-    let cost = rewrite::DefaultCost::default();
-    match rewrite::optimize(graph, &cost, &rewrite::Options::default()) {
-        Ok(optimized) => Ok(optimized.graph),
-        Err(error) => Err(Diagnostic::bug(error.to_string())),
-    }
+/// What extraction goes by.
+pub fn cost_model() -> DefaultCost {
+    DefaultCost::default()
+}
+
+/// The cheapest form of an imported graph.
+pub fn rewrite(graph: &ops::Graph, cost: &dyn CostModel) -> Result<Optimized, Diagnostic> {
+    rewrite::optimize(graph, cost, &rewrite::Options::default())
+        .map_err(|error| Diagnostic::bug(error.to_string()))
 }
 
 /// A graph that this target cannot have.
