@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use targets::Target;
 
 use crate::diagnostic::{Diagnostic, code};
+use crate::picture::Form;
 use crate::watch::Dump;
 
 /// Compiles ONNX models ahead of time into static libraries for x86, ARM Cortex-A and Cortex-M, and RISC-V.
@@ -169,6 +170,9 @@ pub struct Explain {
     pub node: Option<String>,
     #[command(flatten)]
     pub target: TargetArgs,
+    /// Draws the kernels and what they hand on: an .svg file, or an .html page with a table.
+    #[arg(long, value_name = "FILE", value_parser = picture)]
+    pub picture: Option<(PathBuf, Form)>,
 }
 
 #[derive(Debug, Args)]
@@ -223,6 +227,15 @@ pub enum On {
     Host,
     /// In the emulator that the target names.
     Qemu,
+}
+
+fn picture(text: &str) -> Result<(PathBuf, Form), String> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg") => Ok((path, Form::Svg)),
+        Some("html") => Ok((path, Form::Html)),
+        _ => Err("write FILE.svg or FILE.html".to_owned()),
+    }
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

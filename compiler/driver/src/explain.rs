@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use ir::{NodeId, NodeKind};
+use ops::Graph;
 use ops::shape::Layout;
 use rewrite::{CostModel, Optimized, Passed};
 use serde::Serialize;
@@ -15,8 +16,11 @@ pub struct Kernel {
     /// Of the rewritten graph.
     #[serde(skip)]
     pub node: NodeId,
-    /// The ONNX nodes that it computes, in their order.
+    /// The ONNX nodes that it computes, in their order; none for what was put between them.
     pub nodes: Vec<String>,
+    /// Of a kernel without nodes: those that it is for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub serves: Vec<String>,
     pub op: String,
     /// Of the feature maps that it reads and writes, if it does.
     pub layout: Option<String>,
@@ -84,9 +88,20 @@ impl<'a> Names<'a> {
     }
 }
 
+impl Kernel {
+    /// What it is about, in a line.
+    pub fn subject(&self) -> String {
+        match self.nodes.is_empty() {
+            true => format!("(for {})", self.serves.join(" + ")),
+            false => self.nodes.join(" + "),
+        }
+    }
+}
+
 /// Every kernel in the order in which they run.
 pub fn kernels(optimized: &Optimized, lowered: &Lowered, cost: &dyn CostModel, names: &Names) -> Vec<Kernel> {
-    let prices = rewrite::prices(&optimized.graph, cost);
+    let graph = &optimized.graph;
+    let prices = rewrite::prices(graph, cost);
     let all: f64 = prices.values().sum();
     let mut kernels: Vec<Kernel> = Vec::new();
     for report in &lowered.kernels {
@@ -96,6 +111,7 @@ pub fn kernels(optimized: &Optimized, lowered: &Lowered, cost: &dyn CostModel, n
             kernels.push(Kernel {
                 node: report.node,
                 nodes: names.split(&report.nodes),
+                serves: if report.nodes.is_empty() { served(graph, report.node, names) } else { vec![] },
                 op: report.op.clone(),
                 layout: layout(optimized, report.node).map(|layout| layout.to_string()),
                 cost,
@@ -117,6 +133,21 @@ pub fn kernels(optimized: &Optimized, lowered: &Lowered, cost: &dyn CostModel, n
         kernel.copies.extend(report.copies.map(str::to_owned));
     }
     kernels
+}
+
+/// The nearest ONNX nodes that `node` is computed for.
+fn served(graph: &Graph, node: NodeId, names: &Names) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([node]);
+    for id in graph.order() {
+        if graph.operands(id).iter().any(|value| seen.contains(&value.node)) {
+            match graph.node(id).name.as_str() {
+                "" => _ = seen.insert(id),
+                name => found.extend(names.split(name)),
+            }
+        }
+    }
+    found
 }
 
 fn layout(optimized: &Optimized, node: NodeId) -> Option<Layout> {

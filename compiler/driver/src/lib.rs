@@ -20,6 +20,7 @@ pub mod lower;
 mod macs;
 mod metadata;
 mod output;
+mod picture;
 mod problems;
 mod random;
 mod rewriting;

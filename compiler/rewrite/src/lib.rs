@@ -59,6 +59,8 @@ pub struct Optimized {
     /// Nodes and classes of the e-graph in the end.
     pub nodes: usize,
     pub classes: usize,
+    /// Whether the rules had nothing new to say any more; otherwise a limit was met, and forms may be missing.
+    pub complete: bool,
 }
 
 /// A rule that said something new of some nodes of the model.
@@ -120,6 +122,7 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
         cost: extracted.cost,
         nodes: entered.egraph.total_size(),
         classes: entered.egraph.number_of_classes(),
+        complete: saturated.complete,
     })
 }
 
@@ -127,12 +130,15 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
 pub struct Saturated {
     pub entered: Entered,
     pub fired: Vec<(String, usize)>,
+    /// Whether no limit was met.
+    pub complete: bool,
 }
 
 /// Runs each group of rules until it has nothing new to say, or a limit is met.
 pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Result<Saturated, Error> {
     let mut entered = bridge::enter(graph);
     let mut fired: Vec<(String, usize)> = Vec::new();
+    let mut complete = true;
     for rules in phases {
         let rewrites: Vec<egg::Rewrite<Node, Facts>> =
             rules.iter().map(|&rule| rule::rewrite(rule)).collect();
@@ -143,6 +149,7 @@ pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Resul
             .with_iter_limit(options.most_iterations)
             .with_time_limit(Duration::MAX)
             .run(&rewrites);
+        complete &= matches!(runner.stop_reason, Some(egg::StopReason::Saturated));
         for (rule, times) in runner.iterations.iter().flat_map(|iteration| &iteration.applied) {
             match fired.iter_mut().find(|(name, _)| name == rule.as_str()) {
                 Some((_, sum)) => *sum += times,
@@ -153,7 +160,7 @@ pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Resul
     }
     match &entered.egraph.analysis.broken {
         Some(message) => Err(Error::internal(message.clone())),
-        None => Ok(Saturated { entered, fired }),
+        None => Ok(Saturated { entered, fired, complete }),
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use ir::NodeKind;
 use ops::Graph;
@@ -11,6 +12,7 @@ use crate::compile::{self, Options};
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::explain::{self, Applied, Kernel, Names, Refusals};
 use crate::lower::lower;
+use crate::picture::Picture;
 use crate::problems;
 use crate::table::{bytes, grouped, table};
 use crate::terminal::{Progress, Report};
@@ -21,12 +23,17 @@ pub struct Explained {
     target: String,
     cost_before: f64,
     cost: f64,
+    /// Whether the rules said all that they have to say, before a limit was met.
+    complete: bool,
     /// All of them, or those of the node.
     kernels: Vec<Kernel>,
     /// Everything that was declined, or what was at the node.
     declined: Vec<Refusals>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<Node>,
+    /// The file that was drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    picture: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +73,15 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
     let lowered =
         lower(&optimized.graph, &target, &name).map_err(|error| compile::declined(&error, &target))?;
     let mut kernels = explain::kernels(&optimized, &lowered, &cost, &Names::new(all));
+    if let Some((file, form)) = &arguments.picture {
+        let heading = format!("{}: {} kernels for {}", shown(path), kernels.len(), target.name);
+        let op_type =
+            |name: &str| written.iter().find(|node| node.name == name).map(|node| node.op_type.as_str());
+        let drawn = Picture::new(heading, &optimized.graph, &kernels, op_type).draw(*form);
+        fs::write(file, drawn).map_err(|error| {
+            Diagnostic::usage(code::CANNOT_WRITE, format!("cannot write `{}`: {error}", file.display()))
+        })?;
+    }
     if let Some(node) = &arguments.node {
         kernels.retain(|kernel| kernel.nodes.contains(node));
     }
@@ -76,14 +92,20 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         applied: explain::applied(&optimized, name),
     });
     Ok(Explained {
-        model: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        model: shown(path),
         target: target.name.clone(),
         cost_before: optimized.cost_before,
         cost: optimized.cost,
+        complete: optimized.complete,
         kernels,
         declined: explain::refusals(&optimized, arguments.node.as_deref()),
         node,
+        picture: arguments.picture.as_ref().map(|(file, _)| file.clone()),
     })
+}
+
+fn shown(path: &Path) -> String {
+    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 fn no_such_node(name: &str, all: &[&str]) -> Diagnostic {
@@ -146,17 +168,25 @@ impl Explained {
                 grouped(kernel.macs),
                 grouped(kernel.bytes as u128),
                 kernel.layout.clone().unwrap_or_default(),
-                kernel.nodes.join(" + "),
+                kernel.subject(),
             ]
         };
         let rows: Vec<Vec<String>> = self.kernels.iter().map(row).collect();
         f.write_str(&table(&["kernel", ">cost", ">MACs", ">bytes", "layout", "nodes"], &rows))?;
-        let alone: Vec<&Kernel> = self.kernels.iter().filter(|kernel| kernel.apart.is_some()).collect();
-        if !alone.is_empty() {
-            writeln!(f, "\nalone, because one kernel with what is before them would cost more:")?;
+        let alone = |kernel: &Kernel| {
+            let apart = kernel.apart.as_ref()?;
+            Some(vec![kernel.nodes.join(" + "), apart.from.join(" + ")])
+        };
+        let rows: Vec<Vec<String>> = self.kernels.iter().filter_map(alone).collect();
+        if !rows.is_empty() {
+            writeln!(f, "\nalone, because to do them at the end of another kernel would cost more:")?;
+            f.write_str(&table(&["alone", "not at the end of"], &rows))?;
         }
-        alone.iter().try_for_each(|kernel| writeln!(f, "  {}", kernel.nodes.join(" + ")))?;
-        self.declined(f)
+        self.declined(f)?;
+        if !self.complete {
+            writeln!(f, "\nthe e-graph was cut off at its limit: forms that would cost less may be missing")?;
+        }
+        Ok(())
     }
 
     fn declined(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
