@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use codegen::CodegenError;
+use rewrite::{CostModel, DefaultCost, Optimized};
 use sha2::{Digest, Sha256};
 use targets::Target;
 
@@ -23,8 +24,7 @@ pub struct Options {
     pub name: Option<String>,
     /// What is pinned before anything is inferred.
     pub pins: onnx::Options,
-    /// Where operators keep their channels.
-    pub layout: rewrite::LayoutChoice,
+    pub rewriting: rewrite::Options,
     /// Layouts of public inputs and outputs other than the model's.
     pub io_layout: Vec<Wish>,
 }
@@ -80,10 +80,11 @@ pub fn compile_graph(
     let public = PublicLayouts::of(&imported, &options.io_layout)?;
     let imported = public.apply(&imported).map_err(|error| Diagnostic::bug(error.to_string()))?;
     watch.graph(Dump::Import, &imported)?;
-    let graph = watch.stage("rewrite", || rewrite(&imported, options))?;
-    watch.graph(Dump::Rewrite, &graph)?;
-    let lowered =
-        watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
+    let rewritten = watch.stage("rewrite", || rewrite(&imported, &cost_model(), &options.rewriting))?;
+    watch.rewriting(&imported, &rewritten)?;
+    let lowered = watch
+        .stage("lower", || lower(&rewritten.graph, target, name))
+        .map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
     let object =
@@ -93,7 +94,7 @@ pub fn compile_graph(
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
 }
 
-fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
+pub fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     match &options.name {
         Some(name) if identifier::is_identifier(name) => Ok(name.clone()),
         Some(name) => {
@@ -107,13 +108,18 @@ fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     }
 }
 
-fn rewrite(graph: &ops::Graph, options: &Options) -> Result<ops::Graph, Diagnostic> {
-    let cost = rewrite::DefaultCost::default();
-    let options = rewrite::Options { layout: options.layout, ..rewrite::Options::default() };
-    match rewrite::optimize(graph, &cost, &options) {
-        Ok(optimized) => Ok(optimized.graph),
-        Err(error) => Err(Diagnostic::bug(error.to_string())),
-    }
+/// What extraction goes by.
+pub fn cost_model() -> DefaultCost {
+    DefaultCost::default()
+}
+
+/// The cheapest form of an imported graph.
+pub fn rewrite(
+    graph: &ops::Graph,
+    cost: &dyn CostModel,
+    options: &rewrite::Options,
+) -> Result<Optimized, Diagnostic> {
+    rewrite::optimize(graph, cost, options).map_err(|error| Diagnostic::bug(error.to_string()))
 }
 
 /// A graph that this target cannot have.

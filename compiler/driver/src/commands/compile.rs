@@ -47,8 +47,8 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
     let options = Options {
         name: arguments.name.clone(),
         pins: arguments.model.pins.options(),
-        layout: arguments.layouts.layout.choice(),
-        io_layout: arguments.layouts.io_layout.clone(),
+        rewriting: arguments.rewriting.options(),
+        io_layout: arguments.io.io_layout.clone(),
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut watch)?;
     within(&artifact.metadata.memory, arguments)?;
