@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use codegen::CodegenError;
-use rewrite::{CostModel, DefaultCost, Optimized};
+use rewrite::{CostModel, Optimized};
 use sha2::{Digest, Sha256};
 use targets::Target;
 
+use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, Kind, code};
 use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
@@ -80,7 +81,8 @@ pub fn compile_graph(
     let public = PublicLayouts::of(&imported, &options.io_layout)?;
     let imported = public.apply(&imported).map_err(|error| Diagnostic::bug(error.to_string()))?;
     watch.graph(Dump::Import, &imported)?;
-    let rewritten = watch.stage("rewrite", || rewrite(&imported, &cost_model(), &options.rewriting))?;
+    let cost = TargetCost::new(target);
+    let rewritten = watch.stage("rewrite", || rewrite(&imported, &cost, &options.rewriting))?;
     watch.rewriting(&imported, &rewritten)?;
     let lowered = watch
         .stage("lower", || lower(&rewritten.graph, target, name))
@@ -106,11 +108,6 @@ pub fn library_name(model: &Path, options: &Options) -> Result<String, Diagnosti
             Ok(identifier::identifier(&stem, "model"))
         }
     }
-}
-
-/// What extraction goes by.
-pub fn cost_model() -> DefaultCost {
-    DefaultCost::default()
 }
 
 /// The cheapest form of an imported graph.

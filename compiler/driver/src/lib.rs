@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod compare;
 mod compile;
+mod cost;
 mod data;
 mod diagnostic;
 mod example;
@@ -33,6 +34,7 @@ mod watch;
 
 pub use compare::{Comparison, Tolerance, compare};
 pub use compile::{Artifact, Options, compile, compile_graph};
+pub use cost::TargetCost;
 pub use diagnostic::{Diagnostic, Diagnostics, Finding, Kind, code};
 pub use execute::{Execution, as_program, in_process};
 pub use interface::Port;

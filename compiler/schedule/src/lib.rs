@@ -5,6 +5,7 @@
 
 mod choose;
 mod emit;
+mod estimate;
 mod flat;
 mod join;
 mod line_buffer;
@@ -14,6 +15,7 @@ mod range;
 mod rows;
 mod tensorize;
 
+pub use estimate::{Estimate, estimate};
 pub use line_buffer::line_buffer;
 pub use rows::{default_blocks, lower_rows, row_axes};
 pub use tensorize::{Unfit, tensorize};

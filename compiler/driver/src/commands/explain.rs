@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::compile::{self, Options};
+use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::explain::{self, Applied, Kernel, Names, Refusals};
 use crate::lower::lower;
@@ -66,7 +67,7 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         return Err(no_such_node(name, &all).into());
     }
     progress.say("rewrite");
-    let cost = compile::cost_model();
+    let cost = TargetCost::new(&target);
     let optimized = compile::rewrite(&imported, &cost, &arguments.rewriting.options())?;
     progress.say("lower");
     let name = compile::library_name(path, &Options { pins, ..Options::default() })?;
