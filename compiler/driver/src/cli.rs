@@ -128,6 +128,22 @@ impl TargetArgs {
     }
 }
 
+/// What compiled code may rely on.
+#[derive(Debug, Args)]
+pub struct Exactness {
+    /// Takes nothing for granted about the range of activations. Without it, inputs of the model and of its
+    /// convolutions and matrix products are taken to be numbers within ±1e6: channels that are then constant zero are
+    /// dropped, and outputs stay the same to the bit.
+    #[arg(long)]
+    pub exact: bool,
+}
+
+impl Exactness {
+    pub fn channels(&self) -> rewrite::ConstantChannels {
+        if self.exact { rewrite::ConstantChannels::Exact } else { rewrite::ConstantChannels::default() }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Check {
     #[command(flatten)]
@@ -154,6 +170,8 @@ pub struct Compile {
     /// Fails if code and weights take more: bytes, or 64K, 2M.
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub max_flash: Option<usize>,
+    #[command(flatten)]
+    pub exactness: Exactness,
     /// Prints what a stage leaves (may be repeated).
     #[arg(long, value_enum, value_name = "STAGE")]
     pub dump: Vec<Dump>,
@@ -188,6 +206,8 @@ pub struct Verify {
     pub model: ModelArgs,
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub exactness: Exactness,
     /// Where the compiled code runs [default: host if the target is this machine's, else qemu].
     #[arg(long, value_enum)]
     pub on: Option<On>,

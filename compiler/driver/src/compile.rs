@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics, Kind, code};
 use crate::interface::ports;
 use crate::lower::{LowerError, Lowered, lower};
 use crate::metadata::{
-    ABI_VERSION, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -22,6 +22,8 @@ pub struct Options {
     pub name: Option<String>,
     /// What is pinned before anything is inferred.
     pub pins: onnx::Options,
+    /// Which channels are dropped as having no effect.
+    pub channels: rewrite::ConstantChannels,
 }
 
 /// A compiled model, ready to be written or run.
@@ -73,16 +75,17 @@ pub fn compile_graph(
     watch: &mut Watch,
 ) -> Result<Artifact, Diagnostics> {
     watch.graph(Dump::Import, &imported)?;
-    let graph = watch.stage("rewrite", || rewrite(&imported))?;
-    watch.graph(Dump::Rewrite, &graph)?;
+    let rewritten = watch.stage("rewrite", || rewrite(&imported, options))?;
+    let graph = &rewritten.graph;
+    watch.graph(Dump::Rewrite, graph)?;
     let lowered =
-        watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
+        watch.stage("lower", || lower(graph, target, name)).map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
     let object =
         watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
-    let metadata = describe(model, &lowered, &object, options)?;
+    let metadata = describe(model, &rewritten, &lowered, &object, options)?;
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
 }
 
@@ -100,12 +103,10 @@ fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     }
 }
 
-fn rewrite(graph: &ops::Graph) -> Result<ops::Graph, Diagnostic> {
+fn rewrite(graph: &ops::Graph, options: &Options) -> Result<rewrite::Optimized, Diagnostic> {
     let cost = rewrite::DefaultCost::default();
-    match rewrite::optimize(graph, &cost, &rewrite::Options::default()) {
-        Ok(optimized) => Ok(optimized.graph),
-        Err(error) => Err(Diagnostic::bug(error.to_string())),
-    }
+    let options = rewrite::Options { channels: options.channels, ..rewrite::Options::default() };
+    rewrite::optimize(graph, &cost, &options).map_err(|error| Diagnostic::bug(error.to_string()))
 }
 
 /// A graph that this target cannot have.
@@ -149,6 +150,7 @@ fn sha256(model: &Path) -> Result<String, Diagnostic> {
 /// What the output directory says of itself.
 fn describe(
     model: Model,
+    rewritten: &rewrite::Optimized,
     lowered: &Lowered,
     object: &codegen::Object,
     options: &Options,
@@ -167,6 +169,7 @@ fn describe(
             dims: pins.dims.iter().cloned().collect(),
             shapes: pins.shapes.iter().cloned().collect(),
             set: pins.scalars.iter().cloned().collect(),
+            exact: options.channels == rewrite::ConstantChannels::Exact,
         },
         inputs: ports(&lowered.inputs),
         outputs: ports(&lowered.outputs),
@@ -177,6 +180,8 @@ fn describe(
             code_bytes: object.code_bytes,
         },
         undefined_symbols: audit.undefined,
+        dropped: rewritten.dropped.iter().map(Dropped::from).collect(),
+        macs_saved: rewritten.macs_saved,
         macs: lowered.kernels.iter().map(|kernel| kernel.macs).sum(),
         kernels: lowered.kernels.iter().map(Kernel::from).collect(),
     })

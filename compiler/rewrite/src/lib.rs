@@ -5,6 +5,7 @@
 //! nothing here outside of `rules/`. Costs come from outside.
 
 mod bridge;
+pub mod channels;
 mod cost;
 mod extract;
 mod map;
@@ -15,6 +16,7 @@ pub mod rules;
 use std::time::Duration;
 
 pub use bridge::Entered;
+pub use channels::{ConstantChannels, Dropped};
 pub use cost::{CostModel, DefaultCost};
 pub use node::{Class, Declined, Discriminant, Facts, Node};
 pub use rule::{Found, Rule, Site, Term};
@@ -24,15 +26,17 @@ use ops::Graph;
 pub type EGraph = egg::EGraph<Node, Facts>;
 
 /// How far to go. Limits are counts, never time: the same graph always gives the same result.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     pub most_nodes: usize,
     pub most_iterations: usize,
+    /// Which channels are dropped as having no effect, before the rules run.
+    pub channels: ConstantChannels,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { most_nodes: 20_000, most_iterations: 30 }
+        Options { most_nodes: 20_000, most_iterations: 30, channels: ConstantChannels::default() }
     }
 }
 
@@ -43,6 +47,10 @@ pub struct Optimized {
     /// How often each rule said something new, in the order of first use.
     pub fired: Vec<(String, usize)>,
     pub declined: Vec<Refusal>,
+    /// Channels that were dropped before the rules ran.
+    pub dropped: Vec<Dropped>,
+    /// Multiply-accumulates of one inference that this saves.
+    pub macs_saved: u64,
     /// Of the graph, by the cost model.
     pub cost: f64,
     /// Nodes of the e-graph in the end.
@@ -83,6 +91,11 @@ impl std::error::Error for Error {}
 /// Needs: a graph that verifies. Leaves: one with the same inputs and outputs, constants folded, nothing dead, and each
 /// node under the names of the nodes that it stands for.
 pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Result<Optimized, Error> {
+    let eliminated = channels::eliminate(graph, options.channels)?;
+    let (graph, dropped, macs_saved) = match &eliminated {
+        Some(eliminated) => (&eliminated.graph, eliminated.dropped.clone(), eliminated.macs_saved),
+        None => (graph, vec![], 0),
+    };
     let saturated = saturate(graph, &rules::phases(), options)?;
     let entered = &saturated.entered;
     let Some(extracted) = extract::extract(&entered.egraph, &entered.roots, cost) else {
@@ -93,6 +106,8 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
         graph: bridge::leave(graph, entered, &extracted)?,
         fired: saturated.fired,
         declined,
+        dropped,
+        macs_saved,
         cost: extracted.cost,
         nodes: entered.egraph.total_size(),
     })

@@ -61,7 +61,7 @@ fn compiled(arguments: &cli::Run, given: &Given) -> Result<(Metadata, Execution)
         Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
-    let options = Options { name: None, pins: arguments.model.pins.options() };
+    let options = Options { pins: arguments.model.pins.options(), ..Options::default() };
     let artifact = crate::compile(&arguments.model.model, &host, &options, &mut Watch::new(&[], &say))?;
     let inputs = given.bind(&artifact.metadata.inputs, Side::Inputs)?;
     let execution = execute::in_process(&artifact.object, &artifact.metadata, &inputs)?;
