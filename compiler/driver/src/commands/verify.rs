@@ -44,8 +44,8 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
     let say = |stage| progress.say(stage);
     let options = Options {
         pins: arguments.model.pins.options(),
-        layout: arguments.layouts.layout.choice(),
-        io_layout: arguments.layouts.io_layout.clone(),
+        rewriting: arguments.rewriting.options(),
+        io_layout: arguments.io.io_layout.clone(),
         ..Options::default()
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut Watch::new(&[], &say))?;
