@@ -44,7 +44,12 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
     let mut watch = Watch::new(&arguments.dump, &say);
-    let options = Options { name: arguments.name.clone(), pins: arguments.model.pins.options() };
+    let options = Options {
+        name: arguments.name.clone(),
+        pins: arguments.model.pins.options(),
+        rewriting: arguments.rewriting.options(),
+        io_layout: arguments.io.io_layout.clone(),
+    };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut watch)?;
     within(&artifact.metadata.memory, arguments)?;
     let files = output::write(&artifact, &arguments.output)?;

@@ -6,6 +6,7 @@ pub mod fold;
 pub mod fuse;
 pub mod layout;
 pub mod pad;
+pub mod part;
 pub mod recognize;
 pub mod reduce;
 pub mod strength;
@@ -21,6 +22,7 @@ use crate::rule::Term;
 pub fn phases() -> Vec<Vec<Rule>> {
     let algebra = [
         view::RULES,
+        part::RULES,
         strength::RULES,
         reduce::RULES,
         recognize::RULES,
