@@ -37,7 +37,8 @@ fn fuse_epilogue(site: &Site, found: &mut Found) {
         let producer = site.egraph.find(arg);
         let in_place =
             || (0..args.len()).all(|k| !site.same(args[k], producer) || map.reads_in_place(k, shape));
-        if tried.contains(&producer) || site.is_constant(producer) {
+        // Work that changes nothing would be done again and again.
+        if producer == site.class || tried.contains(&producer) || site.is_constant(producer) {
             continue;
         }
         tried.push(producer);
@@ -109,6 +110,9 @@ impl<'a> Root<'a> {
             }
             Expr::Read { source: Source::Operand(k), index } => {
                 let class = site.egraph.find(map_args[*k]);
+                if let Some(value) = site.egraph[class].data.uniform {
+                    return Some(Expr::Const(value));
+                }
                 let known = args.iter().position(|&arg| arg == class);
                 let operand = known.unwrap_or_else(|| {
                     args.push(class);
@@ -128,9 +132,28 @@ impl<'a> Root<'a> {
         if reads > MOST_READS {
             return Err(format!("the epilogue would read {reads} other tensors; at most {MOST_READS} are"));
         }
+        if self.is_known(site, &args, &epilogue) {
+            return Ok(None);
+        }
         let root = Box::new(self.op.clone());
         let fused = Fused { root, root_operands: self.operands, epilogue, dtype: map.dtype };
         Ok(Some(Term::apply(fused, args.into_iter().map(Term::from))))
+    }
+
+    /// Whether the class has a form of the same root over the same operands whose epilogue is no larger and reads
+    /// nothing else: the new one would never be taken, and equal terms can be written in ever larger ones.
+    fn is_known(&self, site: &Site, args: &[Id], epilogue: &Expr) -> bool {
+        let (root, others) = args.split_at(self.operands);
+        site.forms_of::<Fused>(site.class).any(|(known, known_args)| {
+            let same = |(&a, &b): (&Id, &Id)| site.same(a, b);
+            known.root_operands == self.operands
+                && *known.root == *self.op
+                && known_args[..self.operands].iter().zip(root).all(same)
+                && known_args[self.operands..]
+                    .iter()
+                    .all(|&arg| others.iter().any(|&other| site.same(arg, other)))
+                && known.epilogue.size() <= epilogue.size()
+        })
     }
 
     fn is_chain(&self, site: &Site) -> bool {
