@@ -2,6 +2,7 @@
 //!
 //! Rules are directional: they tell a form that is no worse, or that opens the way to a better one.
 
+pub mod attention;
 pub mod fold;
 pub mod fuse;
 pub mod layout;
@@ -13,7 +14,10 @@ use crate::Rule;
 /// The rules that are run to saturation one group after the other: what a later group finds gives no more work to an
 /// earlier one.
 pub fn phases() -> Vec<Vec<Rule>> {
-    vec![[view::RULES, fold::RULES, pad::RULES, layout::RULES].concat(), fuse::RULES.to_vec()]
+    vec![
+        [view::RULES, fold::RULES, pad::RULES, layout::RULES, attention::RULES].concat(),
+        fuse::RULES.to_vec(),
+    ]
 }
 
 /// All rules, for tests that go through them.
