@@ -2,6 +2,7 @@
 //!
 //! Rules are directional: they tell a form that is no worse, or that opens the way to a better one.
 
+pub mod attention;
 pub mod fold;
 pub mod fuse;
 pub mod layout;
@@ -29,6 +30,7 @@ pub fn phases() -> Vec<Vec<Rule>> {
         fold::RULES,
         pad::RULES,
         layout::RULES,
+        attention::RULES,
     ];
     vec![algebra.concat(), fuse::RULES.to_vec()]
 }
