@@ -14,7 +14,11 @@ use crate::Rule;
 /// The rules that are run to saturation one group after the other: what a later group finds gives no more work to an
 /// earlier one.
 pub fn phases() -> Vec<Vec<Rule>> {
-    vec![[view::RULES, part::RULES, fold::RULES, pad::RULES, layout::RULES].concat(), fuse::RULES.to_vec()]
+    vec![
+        [view::RULES, part::RULES, fold::RULES, pad::RULES, layout::RULES].concat(),
+        fuse::RULES.to_vec(),
+        fuse::PROLOGUES.to_vec(),
+    ]
 }
 
 /// All rules, for tests that go through them.
