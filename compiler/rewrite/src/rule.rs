@@ -189,6 +189,9 @@ impl Applier<Node, Facts> for Rule {
                 }
             }
         }
+        if !changed.is_empty() {
+            *egraph.analysis.applied.entry((self.name, origins)).or_default() += changed.len();
+        }
         changed
     }
 }
