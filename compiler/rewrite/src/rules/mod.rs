@@ -32,7 +32,7 @@ pub fn phases() -> Vec<Vec<Rule>> {
         layout::RULES,
         attention::RULES,
     ];
-    vec![algebra.concat(), fuse::RULES.to_vec()]
+    vec![algebra.concat(), fuse::RULES.to_vec(), fuse::PROLOGUES.to_vec()]
 }
 
 /// All rules, for tests that go through them.
