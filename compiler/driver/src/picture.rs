@@ -146,15 +146,15 @@ fn shortened(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::{cost_model, rewrite};
+    use crate::compile::rewrite;
     use crate::explain::{Names, kernels};
     use crate::lower::lower;
     use targets::Target;
 
     fn drawn(text: &str, form: Form) -> String {
         let graph: Graph = ir::parse(text).unwrap();
-        let cost = cost_model();
-        let optimized = rewrite(&graph, &cost).unwrap();
+        let cost = rewrite::DefaultCost::default();
+        let optimized = rewrite(&graph, &cost, &rewrite::Options::default()).unwrap();
         let target = Target::preset("cortex-m4f").unwrap();
         let lowered = lower(&optimized.graph, &target, "net").unwrap();
         let kernels = kernels(&optimized, &lowered, &cost, &Names::new(["a", "b"]));

@@ -37,14 +37,15 @@ fn operators(graph: &Graph) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compile::{cost_model, rewrite};
+    use crate::compile::rewrite;
 
     #[test]
     fn both_texts_parse() {
         let text =
             "graph @g(%x: f32[8]) { %a \"a\\n// b\" = relu %x : f32[8] %b = neg %a : f32[8] return %b }";
         let graph: Graph = ir::parse(text).unwrap();
-        let optimized = rewrite(&graph, &cost_model()).unwrap();
+        let optimized =
+            rewrite(&graph, &rewrite::DefaultCost::default(), &rewrite::Options::default()).unwrap();
         let again = |text: &str| ir::print(&ir::parse::<ops::AnyOp>(text).unwrap());
         assert_eq!(again(&before(&graph, &optimized)), ir::print(&graph));
         let after = after(&optimized);

@@ -5,6 +5,7 @@
 //! nothing here outside of `rules/`. Costs come from outside.
 
 mod bridge;
+pub mod channels;
 mod cost;
 mod extract;
 mod map;
@@ -18,6 +19,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use bridge::Entered;
+pub use channels::{ConstantChannels, Dropped};
+use cost::InLayout;
 pub use cost::{CostModel, DefaultCost};
 pub use node::{Class, Declined, Discriminant, Facts, Node};
 pub use passed::Passed;
@@ -25,19 +28,38 @@ pub use price::prices;
 pub use rule::{Found, Rule, Site, Term};
 
 use ops::Graph;
+use ops::shape::Layout;
 
 pub type EGraph = egg::EGraph<Node, Facts>;
 
 /// How far to go. Limits are counts, never time: the same graph always gives the same result.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     pub most_nodes: usize,
     pub most_iterations: usize,
+    pub layout: LayoutChoice,
+    /// Which channels are dropped as having no effect, before the rules run.
+    pub channels: ConstantChannels,
+}
+
+/// Where operators on feature maps keep their channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LayoutChoice {
+    /// Each operator where it is cheapest, conversions counted.
+    #[default]
+    Chosen,
+    /// All in one layout, whatever the cost; for comparison.
+    Fixed(Layout),
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { most_nodes: 20_000, most_iterations: 30 }
+        Options {
+            most_nodes: 20_000,
+            most_iterations: 30,
+            layout: LayoutChoice::default(),
+            channels: ConstantChannels::default(),
+        }
     }
 }
 
@@ -53,6 +75,10 @@ pub struct Optimized {
     pub declined: Vec<Refusal>,
     /// Kernels that stand alone because one with their neighbour costs more.
     pub passed: Vec<Passed>,
+    /// Channels that were dropped before the rules ran.
+    pub dropped: Vec<Dropped>,
+    /// Multiply-accumulates of one inference that this saves.
+    pub macs_saved: u64,
     /// Of the graph before and after, by the cost model.
     pub cost_before: f64,
     pub cost: f64,
@@ -106,9 +132,21 @@ impl std::error::Error for Error {}
 /// Needs: a graph that verifies. Leaves: one with the same inputs and outputs, constants folded, nothing dead, and each
 /// node under the names of the nodes that it stands for.
 pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Result<Optimized, Error> {
+    let cost_before = prices(graph, cost).values().sum();
+    let eliminated = channels::eliminate(graph, options.channels)?;
+    let (graph, dropped, macs_saved) = match &eliminated {
+        Some(eliminated) => (&eliminated.graph, eliminated.dropped.clone(), eliminated.macs_saved),
+        None => (graph, vec![], 0),
+    };
     let saturated = saturate(graph, &rules::phases(), options)?;
     let entered = &saturated.entered;
-    let Some(extracted) = extract::extract(&entered.egraph, &entered.roots, cost) else {
+    let extracted = match options.layout {
+        LayoutChoice::Chosen => extract::extract(&entered.egraph, &entered.roots, cost),
+        LayoutChoice::Fixed(layout) => {
+            extract::extract(&entered.egraph, &entered.roots, &InLayout { cost, layout })
+        }
+    };
+    let Some(extracted) = extracted else {
         return Err(Error::internal("an output has no form without a cycle"));
     };
     let names = bridge::names(graph, entered, &extracted);
@@ -118,7 +156,9 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
         declined: refusals(graph, entered),
         passed: passed::passed(&entered.egraph, &extracted, &names, cost),
         fired: saturated.fired,
-        cost_before: prices(graph, cost).values().sum(),
+        cost_before,
+        dropped,
+        macs_saved,
         cost: extracted.cost,
         nodes: entered.egraph.total_size(),
         classes: entered.egraph.number_of_classes(),

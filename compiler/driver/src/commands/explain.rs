@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli;
 use crate::compile::{self, Options};
+use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::explain::{self, Applied, Kernel, Names, Refusals};
 use crate::lower::lower;
@@ -66,10 +67,10 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         return Err(no_such_node(name, &all).into());
     }
     progress.say("rewrite");
-    let cost = compile::cost_model();
-    let optimized = compile::rewrite(&imported, &cost)?;
+    let cost = TargetCost::new(&target);
+    let optimized = compile::rewrite(&imported, &cost, &arguments.rewriting.options())?;
     progress.say("lower");
-    let name = compile::library_name(path, &Options { name: None, pins })?;
+    let name = compile::library_name(path, &Options { pins, ..Options::default() })?;
     let lowered =
         lower(&optimized.graph, &target, &name).map_err(|error| compile::declined(&error, &target))?;
     let mut kernels = explain::kernels(&optimized, &lowered, &cost, &Names::new(all));
