@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use ir::TensorType;
 use loops::affine::Affine;
-use loops::{Definition, Expr, Source};
-use ops::shape::Layout;
+use loops::{Definition, Expr, Source, Stage};
 use ops::{AnyOp, Meaning};
 use rewrite::CostModel;
-use schedule::{Destination, Estimate, Operand, View, estimate};
+use schedule::{Destination, Estimate, Operand, View};
 use targets::Target;
+
+use crate::price;
 
 /// Cycles of whole kernels under the default schedule, each estimated once.
 pub struct TargetCost<'t> {
@@ -46,7 +47,10 @@ impl<'t> TargetCost<'t> {
             Meaning::Reshape => 0.0,
             Meaning::Concat { .. } => LOOK * bytes(outputs),
             Meaning::View(views) => {
-                if views.iter().zip(outputs).all(|(index, ty)| keeps_rows(index, &inputs[0], ty)) {
+                let free = |(index, ty): (&Vec<Expr>, &TensorType)| {
+                    self.reads_any_stride() || keeps_rows(index, &inputs[0], ty)
+                };
+                if views.iter().zip(outputs).all(free) {
                     return LOOK * bytes(outputs);
                 }
                 let definition = Meaning::View(views).definition(inputs, outputs);
@@ -56,47 +60,36 @@ impl<'t> TargetCost<'t> {
         }
     }
 
-    /// The stages of a definition, each a kernel over dense tensors.
+    /// Without vectors an element costs the same wherever it lies.
+    fn reads_any_stride(&self) -> bool {
+        self.target.vector.bits == 0
+    }
+
+    /// The stages of a definition over dense tensors: one kernel where lowering makes one of them, else each its own.
     fn kernels(&self, op: &AnyOp, definition: &Definition, inputs: &[TensorType]) -> f64 {
-        let dense = |source: Source, ty: &TensorType, constant: bool| Operand {
-            source,
-            dtype: ty.dtype,
-            view: View::contiguous(&ty.shape),
-            len: ty.elements(),
-            constant,
-        };
-        let tables = definition.tables.iter().enumerate();
-        let mut operands: Vec<Operand> =
-            tables.map(|(k, table)| dense(Source::Table(k), &table.ty, true)).collect();
-        let inputs = inputs.iter().enumerate();
-        operands.extend(inputs.map(|(k, ty)| dense(Source::Operand(k), ty, is_weight(op, k, ty))));
-        if let Some(estimate) = self.rows(definition, &operands) {
+        let sources = price::dense_sources(op, definition, inputs);
+        if let Some(estimate) = self.rows(definition, &sources) {
             return estimate.cycles(self.target);
         }
-        let mut cycles = 0.0;
-        for (k, stage) in definition.stages.iter().enumerate() {
+        let stages = definition.stages.iter().filter(|stage| stage.ty().elements() > 0);
+        let cycles = |stage: &Stage| {
             let ty = stage.ty();
-            if ty.elements() > 0 {
-                let place = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
-                cycles += estimate(stage, &operands, &place, self.target).cycles(self.target);
-            }
-            operands.push(dense(Source::Stage(k), &ty, false));
-        }
-        cycles
+            price::stage(stage, &sources, &View::contiguous(&ty.shape), ty.elements(), self.target)
+        };
+        stages.map(cycles).sum()
     }
-}
 
-impl TargetCost<'_> {
-    /// The stages as one kernel, where lowering makes one of them.
-    fn rows(&self, definition: &Definition, operands: &[Operand]) -> Option<Estimate> {
-        let empty = |stage: &loops::Stage| stage.ty().elements() == 0;
+    fn rows(&self, definition: &Definition, sources: &[Operand]) -> Option<Estimate> {
+        let empty = |stage: &Stage| stage.ty().elements() == 0;
         let ty = definition.stages.last().filter(|_| definition.stages.len() > 1)?.ty();
         if definition.results != [definition.stages.len() - 1] || definition.stages.iter().any(empty) {
             return None;
         }
         let place = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
         schedule::default_blocks(definition, &place, self.target)?;
-        Some(schedule::estimate_rows(definition, operands, &place, self.target))
+        let given: Vec<Operand> =
+            sources.iter().filter(|source| !matches!(source.source, Source::Stage(_))).cloned().collect();
+        Some(schedule::estimate_rows(definition, &given, &place, self.target))
     }
 }
 
@@ -109,16 +102,6 @@ impl CostModel for TargetCost<'_> {
         let cost = self.estimated(op, inputs, outputs);
         self.known.borrow_mut().insert(key, cost);
         cost
-    }
-}
-
-/// Whether an operand is surely known at compile time, so that it may be stored in any order: a cost is asked by types
-/// alone. The weights of operators on feature maps are, and matrices of rank 2 beside a product's left operand.
-fn is_weight(op: &AnyOp, k: usize, ty: &TensorType) -> bool {
-    match op {
-        AnyOp::Fused(fused) => k < fused.root_operands && is_weight(&fused.root, k, ty),
-        AnyOp::Matmul(_) => k > 0 && ty.rank() <= 2,
-        _ => k > 0 && op.in_layout(Layout::ChannelsFirst).is_some(),
     }
 }
 

@@ -23,6 +23,7 @@ mod macs;
 mod metadata;
 mod output;
 mod picture;
+mod price;
 mod problems;
 mod random;
 mod rewriting;

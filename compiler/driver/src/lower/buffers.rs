@@ -86,12 +86,6 @@ impl Located {
         Some(stride)
     }
 
-    /// Whether no two elements of a `ty` are neighbours in memory.
-    pub fn is_scattered(&self, ty: &TensorType) -> bool {
-        let mut wide = ty.shape.iter().zip(&self.view.strides).filter(|&(&extent, _)| extent > 1).peekable();
-        wide.peek().is_some() && wide.all(|(_, &stride)| stride != 1)
-    }
-
     /// Whether the elements of a value of this shape are the same ones for both.
     pub fn coincides(&self, other: &Located, shape: &[usize]) -> bool {
         let strides = self.view.strides.iter().zip(&other.view.strides).zip(shape);

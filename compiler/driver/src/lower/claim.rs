@@ -1,10 +1,14 @@
 //! Who must be computed straight into somebody else's memory: graph outputs, and the parts of a concatenation.
 
-use ir::{NodeKind, Value};
-use ops::Meaning;
+use ir::{NodeKind, TensorType, Value};
+use loops::Definition;
+use ops::{AnyOp, Meaning};
+use schedule::View;
 
+use super::Transposes;
 use super::buffers::{Home, Located};
 use super::value::Lowering;
+use crate::price;
 
 impl Lowering<'_, '_> {
     /// Gives outputs and concatenated parts their places before anything is computed.
@@ -37,13 +41,14 @@ impl Lowering<'_, '_> {
         let operands = self.graph.operands(value.node);
         let types: Vec<_> = operands.iter().map(|&v| self.graph.ty(v).clone()).collect();
         match op.meaning(&types) {
-            // Vectors want neighbours: computing them elsewhere and copying single elements is faster.
-            Meaning::Compute(_)
-                if self.target.vector.bits > 0 && place.is_scattered(self.graph.ty(value)) =>
-            {
-                ()
+            Meaning::Compute(definition) => {
+                let Some(stage) = definition.results.get(value.result) else { return };
+                let ty = self.graph.ty(value);
+                if place.is_dense(&ty.shape) || self.pays(op, &definition, *stage, &types, &place) {
+                    self.claims.entry(value).or_insert(place);
+                }
             }
-            Meaning::Compute(_) | Meaning::Concat { .. } => {
+            Meaning::Concat { .. } => {
                 self.claims.entry(value).or_insert(place);
             }
             Meaning::Reshape => {
@@ -51,8 +56,42 @@ impl Lowering<'_, '_> {
                     self.claim(operands[0], place);
                 }
             }
+            // Other readers of the operand would find it in the wrong order.
+            Meaning::View(_) if self.graph.uses(operands[0]) == 1 => {
+                if let AnyOp::Transpose(transpose) = op
+                    && self.transposes == Transposes::Seen
+                {
+                    let mut before = place.clone();
+                    for (&axis, &stride) in transpose.permutation.iter().zip(&place.view.strides) {
+                        before.view.strides[axis] = stride;
+                    }
+                    self.claim(operands[0], before);
+                }
+            }
             Meaning::View(_) => (),
         }
+    }
+
+    /// Whether computing a stage straight into `place` takes no longer than computing it in row-major order and copying
+    /// it there.
+    fn pays(
+        &self,
+        op: &AnyOp,
+        definition: &Definition,
+        stage: usize,
+        types: &[TensorType],
+        place: &Located,
+    ) -> bool {
+        let (stage, target) = (&definition.stages[stage], self.target);
+        let ty = stage.ty();
+        if ty.elements() == 0 {
+            return true;
+        }
+        let sources = price::dense_sources(op, definition, types);
+        let (dense, len) = (View::contiguous(&ty.shape), self.buffers[place.buffer].len);
+        let there = price::stage(stage, &sources, &place.view, len, target);
+        let here = price::stage(stage, &sources, &dense, ty.elements(), target);
+        there <= here + price::copy(&ty, &dense, ty.elements(), &place.view, target)
     }
 
     /// The place of a computed value: the claimed one, or a buffer of its own in the arena.

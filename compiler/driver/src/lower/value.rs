@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use ir::{NodeId, NodeKind, TensorType, Value};
 use loops::{Definition, Expr, Source, Stage};
 use ops::{AnyOp, Graph, Meaning, OpKind};
-use schedule::{Argument, Destination, Kernel, Operand};
+use schedule::{Argument, Destination, Kernel, Operand, View};
 use targets::Target;
 
 use super::buffers::{Buffer, Home, Located};
 use super::{LowerError, Transposes};
+use crate::price;
 
 /// A kernel and the buffers that it is called with.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Call {
 pub struct Lowering<'g, 't> {
     pub graph: &'g Graph,
     pub target: &'t Target,
-    transposes: Transposes,
+    pub transposes: Transposes,
     pub buffers: Vec<Buffer>,
     pub outputs: Vec<usize>,
     pub calls: Vec<Call>,
@@ -234,9 +235,13 @@ impl<'g, 't> Lowering<'g, 't> {
         let (Some(found), true) = (&kernel, self.target.vector.bits > 0) else { return Ok(kernel) };
         let dense = |k: usize| self.places[&operands[k]].is_dense(&self.graph.ty(operands[k]).shape);
         let scattered: Vec<usize> = (0..operands.len()).filter(|&k| !dense(k)).collect();
-        if found.vectorized() == found.stages.len() || scattered.is_empty() {
+        if scattered.is_empty() {
             return Ok(kernel);
         }
+        let copies: f64 = scattered.iter().map(|&k| self.copy_cycles(operands[k])).sum();
+        let worth = |kernel: Kernel| {
+            kernel.estimate.cycles(self.target) + copies < found.estimate.cycles(self.target)
+        };
         let mut tried = sources.to_vec();
         for (source, place) in &mut tried {
             if let Source::Operand(k) = source
@@ -245,8 +250,7 @@ impl<'g, 't> Lowering<'g, 't> {
                 *place = Located::whole(place.buffer, self.graph.ty(operands[*k]));
             }
         }
-        let better = schedule(self, &tried)?.is_some_and(|kernel| kernel.vectorized() > found.vectorized());
-        if !better {
+        if !schedule(self, &tried)?.is_some_and(worth) {
             return Ok(kernel);
         }
         for (source, place) in sources.iter_mut() {
@@ -257,6 +261,16 @@ impl<'g, 't> Lowering<'g, 't> {
             }
         }
         schedule(self, sources)
+    }
+
+    /// What bringing a value into row-major order takes; nothing where somebody did already.
+    fn copy_cycles(&self, value: Value) -> f64 {
+        if self.copies.contains_key(&value) {
+            return 0.0;
+        }
+        let (place, ty) = (&self.places[&value], self.graph.ty(value));
+        let len = self.buffers[place.buffer].len;
+        price::copy(ty, &place.view, len, &View::contiguous(&ty.shape), self.target)
     }
 
     fn schedule(
