@@ -2,5 +2,6 @@
 
 pub mod classes;
 pub mod onnx_cases;
+pub mod random_cnns;
 pub mod random_graphs;
 pub mod values;
