@@ -1,5 +1,5 @@
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use egg::{DidMerge, Id, Language};
@@ -90,6 +90,8 @@ pub struct Facts {
     pub broken: Option<String>,
     /// Rules that nearly applied: the rule, the nodes of the original graph it was at, and why it did not.
     pub declined: BTreeSet<Declined>,
+    /// How often each rule said something new, by the nodes of the original graph that it was about.
+    pub applied: BTreeMap<(&'static str, BTreeSet<usize>), usize>,
     /// Whether results are elementwise, by operator and types; filled when asked.
     pub(crate) maps: RefCell<Maps>,
 }

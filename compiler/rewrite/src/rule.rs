@@ -119,6 +119,14 @@ impl<'a> Site<'a> {
         self.egraph[class].data.constant
     }
 
+    /// The value of `class`, if the model has it as a constant.
+    pub fn tensor(&self, class: Id) -> Option<&'a Tensor> {
+        self.egraph[class].nodes.iter().find_map(|node| match node {
+            Node::Constant(number) => self.egraph.analysis.constants.get(*number),
+            _ => None,
+        })
+    }
+
     pub fn same(&self, a: Id, b: Id) -> bool {
         self.egraph.find(a) == self.egraph.find(b)
     }
@@ -180,6 +188,9 @@ impl Applier<Node, Facts> for Rule {
                     egraph.analysis.broken.get_or_insert(format!("rule {}: {err}", self.name));
                 }
             }
+        }
+        if !changed.is_empty() {
+            *egraph.analysis.applied.entry((self.name, origins)).or_default() += changed.len();
         }
         changed
     }

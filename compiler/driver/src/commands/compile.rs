@@ -47,7 +47,8 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
     let options = Options {
         name: arguments.name.clone(),
         pins: arguments.model.pins.options(),
-        channels: arguments.exactness.channels(),
+        rewriting: arguments.rewriting.options(),
+        io_layout: arguments.io.io_layout.clone(),
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut watch)?;
     within(&artifact.metadata.memory, arguments)?;

@@ -47,6 +47,8 @@ pub fn run(arguments: &cli::Run) -> Result<Ran, Diagnostics> {
         false => compiled(arguments, &given)?,
     };
     let Execution { outputs, instructions, arena_used, stack_used } = execution;
+    let outputs: Vec<Tensor> =
+        metadata.outputs.iter().zip(outputs).map(|(port, tensor)| port.to_model(tensor)).collect();
     let files = match &arguments.outputs {
         Some(place) => write(place, arguments.outputs_as, &metadata.outputs, &outputs)?,
         None => vec![],
@@ -140,7 +142,7 @@ fn summary(port: &Port, tensor: &Tensor) -> Output {
     const SHOWN: usize = 6;
     Output {
         name: port.name.clone(),
-        ty: port.ty.to_string(),
+        ty: port.model_type().to_string(),
         head: tensor.scalars().take(SHOWN).map(|scalar| scalar.to_string()).collect(),
         elements: port.elements,
     }

@@ -43,9 +43,10 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
     let options = Options {
-        name: None,
         pins: arguments.model.pins.options(),
-        channels: arguments.exactness.channels(),
+        rewriting: arguments.rewriting.options(),
+        io_layout: arguments.io.io_layout.clone(),
+        ..Options::default()
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut Watch::new(&[], &say))?;
     let tolerance = Tolerance { relative: arguments.tolerance, absolute: arguments.absolute };

@@ -37,14 +37,13 @@ fn fuse_epilogue(site: &Site, found: &mut Found) {
         let producer = site.egraph.find(arg);
         let in_place =
             || (0..args.len()).all(|k| !site.same(args[k], producer) || map.reads_in_place(k, shape));
-        if tried.contains(&producer)
-            || site.is_constant(producer)
-            || site.ty(producer).shape != *shape
-            || !in_place()
-        {
+        if tried.contains(&producer) || site.is_constant(producer) {
             continue;
         }
         tried.push(producer);
+        if site.ty(producer).shape != *shape || !in_place() {
+            continue;
+        }
         for (root, root_args) in site.forms(producer) {
             if let Some(root) = Root::of(site, root, root_args) {
                 match root.fused(site, &map, args, producer) {
@@ -54,6 +53,25 @@ fn fuse_epilogue(site: &Site, found: &mut Found) {
             }
         }
     }
+    let computed = |class: &&Id| site.forms(**class).next().is_some();
+    if found.equal.is_empty()
+        && found.declined.is_empty()
+        && let Some(&producer) = tried.iter().find(computed)
+    {
+        found.declined(why_not(site, producer));
+    }
+}
+
+/// Why no form of `producer` takes the site's map as its epilogue.
+fn why_not(site: &Site, producer: Id) -> String {
+    let (ty, result) = (site.ty(producer), site.result());
+    if ty.shape != result.shape {
+        return format!("an epilogue works on each element in its place, and turns no {ty} into a {result}");
+    }
+    let mut kinds: Vec<&str> = site.forms(producer).map(|(op, _)| op.kind().name()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    format!("what it reads is no kernel's last result: {}", kinds.join(" or "))
 }
 
 /// What an epilogue can be put on.

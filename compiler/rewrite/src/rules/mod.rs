@@ -6,6 +6,7 @@ pub mod fold;
 pub mod fuse;
 pub mod layout;
 pub mod pad;
+pub mod part;
 pub mod view;
 
 use crate::Rule;
@@ -13,7 +14,7 @@ use crate::Rule;
 /// The rules that are run to saturation one group after the other: what a later group finds gives no more work to an
 /// earlier one.
 pub fn phases() -> Vec<Vec<Rule>> {
-    vec![[view::RULES, fold::RULES, pad::RULES, layout::RULES].concat(), fuse::RULES.to_vec()]
+    vec![[view::RULES, part::RULES, fold::RULES, pad::RULES, layout::RULES].concat(), fuse::RULES.to_vec()]
 }
 
 /// All rules, for tests that go through them.
