@@ -37,7 +37,7 @@ impl Interval {
         }
     }
 
-    fn of(scalar: Scalar) -> Interval {
+    pub fn of(scalar: Scalar) -> Interval {
         let value = scalar.as_f64();
         if value.is_nan() { Interval::any(scalar.dtype) } else { Interval::point(value) }
     }
