@@ -4,4 +4,5 @@ pub mod classes;
 pub mod onnx_cases;
 pub mod random_cnns;
 pub mod random_graphs;
+pub mod spellings;
 pub mod values;
