@@ -87,7 +87,7 @@ impl Network {
                     row.iter_mut().for_each(|weight| *weight *= 1e-30);
                     bias[o] = -bias[o].abs();
                 }
-                2 => bias[o] = -1e9,
+                2 => bias[o] = -1e3,
                 _ => (),
             }
         }
