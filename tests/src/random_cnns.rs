@@ -2,25 +2,9 @@
 
 use ir::{DType, Float, Tensor, TensorType, Value};
 use ops::ops::{
-    add::Add,
-    average_pool::AveragePool,
-    batch_norm::BatchNorm,
-    clip::Clip,
-    concat::Concat,
-    conv::Conv,
-    hard_swish::HardSwish,
-    leaky_relu::LeakyRelu,
-    matmul::Matmul,
-    max_pool::MaxPool,
-    mul::Mul,
-    pad::Pad,
-    reduce::{Reduce, ReduceKind},
-    relu::Relu,
-    reshape::Reshape,
-    sigmoid::Sigmoid,
-    slice::Slice,
-    split::Split,
-    transpose::Transpose,
+    add::Add, average_pool::AveragePool, batch_norm::BatchNorm, clip::Clip, concat::Concat, conv::Conv,
+    hard_swish::HardSwish, leaky_relu::LeakyRelu, matmul::Matmul, max_pool::MaxPool, mul::Mul, pad::Pad,
+    relu::Relu, reshape::Reshape, sigmoid::Sigmoid, slice::Slice, split::Split, transpose::Transpose,
 };
 use ops::shape::{Layout, Pool, Window};
 use ops::{AnyOp, Graph};
@@ -128,6 +112,13 @@ impl Network {
         }
     }
 
+    /// Of each map.
+    fn mean(&mut self, x: Value) -> Value {
+        let kernel = self.graph.ty(x).shape[2..].to_vec();
+        let pool = Pool { kernel, window: Window::plain(2), layout: Layout::ChannelsFirst };
+        self.apply(AveragePool { pool, counted: vec![] }, &[x])
+    }
+
     fn block(&mut self, x: Value) -> Value {
         let channels = self.channels(x);
         match self.random.below(9) {
@@ -148,8 +139,7 @@ impl Network {
                 self.apply(Add, &[x, y])
             }
             4 => {
-                let mean =
-                    self.apply(Reduce { kind: ReduceKind::Mean, axes: vec![2, 3], keep_axes: true }, &[x]);
+                let mean = self.mean(x);
                 let down = self.conv(mean, 2, 1, 1);
                 let down = self.activated(down);
                 let up = self.conv(down, channels, 1, 1);
@@ -202,7 +192,7 @@ pub fn random_cnn(seed: u64) -> Graph {
         x = network.block(x);
     }
     if network.random.below(2) == 0 {
-        x = network.apply(Reduce { kind: ReduceKind::Mean, axes: vec![2, 3], keep_axes: true }, &[x]);
+        x = network.mean(x);
     }
     let features = network.graph.ty(x).elements();
     let x = network.apply(Reshape { shape: vec![1, features] }, &[x]);
