@@ -3,7 +3,7 @@
 
 use ir::NodeKind;
 use ops::Graph;
-use rewrite::Optimized;
+use rewrite::{Dropped, Optimized};
 
 use crate::table::table;
 
@@ -15,7 +15,7 @@ pub fn before(graph: &Graph, optimized: &Optimized) -> String {
 
 /// The graph that was taken out of the e-graph, and how it came about.
 pub fn after(optimized: &Optimized) -> String {
-    let Optimized { graph, fired, nodes, classes, complete, cost, cost_before, .. } = optimized;
+    let Optimized { graph, fired, dropped, nodes, classes, complete, cost, cost_before, .. } = optimized;
     let share = 100.0 * cost / cost_before.max(f64::MIN_POSITIVE);
     let mut about = format!("after: {} operators, cost {cost:.0} ({share:.1} %)\n", operators(graph));
     let end = if *complete { "all that the rules say" } else { "cut off at its limit: forms may be missing" };
@@ -25,6 +25,15 @@ pub fn after(optimized: &Optimized) -> String {
     match rows.is_empty() {
         true => about += "no rule fired\n",
         false => about += &table(&["rule", ">times"], &rows),
+    }
+    let row = |node: &Dropped| {
+        let counts = [node.channels, node.of, node.zero, node.channels - node.zero];
+        let counts = counts.into_iter().map(|count| count.to_string());
+        std::iter::once(node.node.clone()).chain(counts).collect()
+    };
+    let rows: Vec<Vec<String>> = dropped.iter().map(row).collect();
+    if !rows.is_empty() {
+        about += &table(&["channels dropped at", ">channels", ">of", ">always zero", ">never read"], &rows);
     }
     let comments: String = about.lines().map(|line| format!("// {line}\n")).collect();
     comments + &ir::print_elided(graph)
