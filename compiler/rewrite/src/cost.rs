@@ -1,11 +1,23 @@
-use ir::TensorType;
+use ir::{NodeId, NodeKind, TensorType, Value};
 use loops::{Definition, Expr, Stage};
 use ops::shape::Layout;
-use ops::{AnyOp, Meaning};
+use ops::{AnyOp, Graph, Meaning};
 
 /// What it takes to compute a node once. Any unit will do; costs add up.
 pub trait CostModel {
     fn cost(&self, op: &AnyOp, inputs: &[TensorType], outputs: &[TensorType]) -> f64;
+}
+
+/// What all nodes of a graph cost together.
+pub fn modelled_cost(graph: &Graph, cost: &dyn CostModel) -> f64 {
+    let types = |values: &[Value]| -> Vec<TensorType> {
+        values.iter().map(|&value| graph.ty(value).clone()).collect()
+    };
+    let node = |id: NodeId| match &graph.node(id).kind {
+        NodeKind::Apply(op) => cost.cost(op, &types(&graph.operands(id)), &graph.node(id).types),
+        NodeKind::Input | NodeKind::Constant(_) => 0.0,
+    };
+    graph.order().into_iter().map(node).sum()
 }
 
 /// A cost without a target: traffic, arithmetic, and a price for starting a kernel. The unit is one byte moved.

@@ -7,6 +7,7 @@
 mod bridge;
 mod cost;
 mod extract;
+mod first_match;
 mod map;
 mod node;
 mod rule;
@@ -15,7 +16,8 @@ pub mod rules;
 use std::time::Duration;
 
 pub use bridge::Entered;
-pub use cost::{CostModel, DefaultCost};
+pub use cost::{CostModel, DefaultCost, modelled_cost};
+pub use extract::{Effort, Part, Way};
 pub use node::{Class, Declined, Discriminant, Facts, Node};
 pub use rule::{Found, Rule, Site, Term};
 
@@ -26,13 +28,32 @@ pub type EGraph = egg::EGraph<Node, Facts>;
 /// How far to go. Limits are counts, never time: the same graph always gives the same result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    pub strategy: Strategy,
     pub most_nodes: usize,
     pub most_iterations: usize,
+    pub effort: Effort,
+}
+
+/// What is done with the rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Nothing: the graph stays as it is, constants folded.
+    Off,
+    /// The first rule that matches replaces what it matches, as a pass over the graph would; nothing is kept beside.
+    FirstMatch,
+    /// All forms that the rules know of side by side, and the cheapest of them taken.
+    #[default]
+    Saturate,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { most_nodes: 20_000, most_iterations: 30 }
+        Options {
+            strategy: Strategy::default(),
+            most_nodes: 20_000,
+            most_iterations: 30,
+            effort: Effort::default(),
+        }
     }
 }
 
@@ -43,10 +64,19 @@ pub struct Optimized {
     /// How often each rule said something new, in the order of first use.
     pub fired: Vec<(String, usize)>,
     pub declined: Vec<Refusal>,
-    /// Of the graph, by the cost model.
-    pub cost: f64,
+    /// Of the graph, by the cost model: what several nodes use is paid once.
+    pub modelled_cost: f64,
     /// Nodes of the e-graph in the end.
     pub nodes: usize,
+    /// The parts that extraction was cut into, and how each was solved; none unless forms were kept side by side.
+    pub parts: Vec<Part>,
+}
+
+impl Optimized {
+    /// Whether no cheaper graph is in the e-graph: every part was solved exactly.
+    pub fn is_optimal(&self) -> bool {
+        !self.parts.is_empty() && self.parts.iter().all(|part| part.is_optimal())
+    }
 }
 
 /// A rule that nearly applied.
@@ -83,18 +113,35 @@ impl std::error::Error for Error {}
 /// Needs: a graph that verifies. Leaves: one with the same inputs and outputs, constants folded, nothing dead, and each
 /// node under the names of the nodes that it stands for.
 pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Result<Optimized, Error> {
-    let saturated = saturate(graph, &rules::phases(), options)?;
-    let entered = &saturated.entered;
-    let Some(extracted) = extract::extract(&entered.egraph, &entered.roots, cost) else {
-        return Err(Error::internal("an output has no form without a cycle"));
+    let (saturated, extracted) = match options.strategy {
+        Strategy::Off => {
+            let saturated = saturate(graph, &[], options)?;
+            let extracted = first_match::as_it_is(&saturated.entered);
+            (saturated, extracted)
+        }
+        Strategy::FirstMatch => {
+            let saturated = first_match::rewrite(graph, &rules::phases(), cost, options)?;
+            let extracted = first_match::as_it_is(&saturated.entered);
+            (saturated, extracted)
+        }
+        Strategy::Saturate => {
+            let saturated = saturate(graph, &rules::phases(), options)?;
+            let entered = &saturated.entered;
+            let extracted = extract::extract(&entered.egraph, &entered.roots, cost, &options.effort)
+                .ok_or_else(|| Error::internal("an output has no form without a circle"))?;
+            (saturated, extracted)
+        }
     };
+    let entered = &saturated.entered;
     let declined = entered.egraph.analysis.declined.iter().map(|declined| refusal(graph, declined)).collect();
+    let optimized = bridge::leave(graph, entered, &extracted)?;
     Ok(Optimized {
-        graph: bridge::leave(graph, entered, &extracted)?,
+        modelled_cost: modelled_cost(&optimized, cost),
+        graph: optimized,
         fired: saturated.fired,
         declined,
-        cost: extracted.cost,
         nodes: entered.egraph.total_size(),
+        parts: extracted.parts,
     })
 }
 
