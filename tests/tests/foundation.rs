@@ -46,13 +46,13 @@ fn build<'t>(kernel: Arranged, operands: &[Tensor], target: &'t Target) -> Built
     };
     let arguments =
         kernel.arguments.iter().zip(&kernel.nest.buffers).map(|(argument, buffer)| match argument {
-            Some(Argument::Source(Source::Operand(0))) => Place::Input { index: 0, offset: 0 },
-            Some(Argument::Source(Source::Operand(k))) => weight(&operands[*k]),
-            Some(Argument::Packed { source: Source::Operand(k), packing }) => {
+            Argument::Source(Source::Operand(0)) => Place::Input { index: 0, offset: 0 },
+            Argument::Source(Source::Operand(k)) => weight(&operands[*k]),
+            Argument::Packed { source: Source::Operand(k), packing } => {
                 weight(&evaluate(packing, &[&operands[*k].reshaped([operands[*k].ty.elements()])]).remove(0))
             }
-            Some(Argument::Result) => Place::Output { index: 0, offset: 0 },
-            None => {
+            Argument::Result => Place::Output { index: 0, offset: 0 },
+            Argument::Scratch(_) => {
                 let offset = usize::next_multiple_of(arena, ALIGN);
                 arena = offset + buffer.len * buffer.dtype.bytes();
                 Place::Arena { offset }
@@ -153,7 +153,7 @@ fn peak(target: &Target) -> f64 {
         "nest peak {{ read x: i8[64] write y: i32[256] let r16: i8x64 = x[0; 64]
          {starts} for i0 in 0..1000 {{ {steps} }} {stores} }}"
     );
-    let arguments = vec![Some(Argument::Source(Source::Operand(0))), Some(Argument::Result)];
+    let arguments = vec![Argument::Source(Source::Operand(0)), Argument::Result];
     let kernel = Arranged { nest: loops::parse(&text).unwrap(), arguments };
     let input = bytes(&TensorType::new(DType::I8, [64]), 1);
     let seconds = fastest(&build(kernel, &[], target).module, &input, 256 * 4);

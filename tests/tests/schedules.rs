@@ -2,24 +2,32 @@
 //! for machines with and without vectors.
 
 use ir::{DType, Scalar, Tensor, TensorType};
-use loops::{Source, Stage};
+use loops::{Definition, Source, Stage};
 use ops::AnyOp;
 use ops::ops::add::Add;
 use ops::ops::arg_reduce::ArgReduce;
+use ops::ops::attention::Attention;
 use ops::ops::average_pool::AveragePool;
 use ops::ops::conv::Conv;
 use ops::ops::conv_transpose::ConvTranspose;
 use ops::ops::gelu::Gelu;
+use ops::ops::hardmax::Hardmax;
+use ops::ops::layer_norm::LayerNorm;
+use ops::ops::log_softmax::LogSoftmax;
+use ops::ops::lp_norm::{LpNorm, Norm};
+use ops::ops::lrn::Lrn;
 use ops::ops::matmul::Matmul;
 use ops::ops::max_pool::MaxPool;
+use ops::ops::mean_variance_norm::MeanVarianceNorm;
 use ops::ops::pad::{Pad, PadMode};
 use ops::ops::reduce::{Reduce, ReduceKind};
 use ops::ops::relu::Relu;
+use ops::ops::rms_norm::RmsNorm;
 use ops::ops::sigmoid::Sigmoid;
 use ops::ops::softmax::Softmax;
 use ops::ops::transpose::Transpose;
 use ops::shape::{Layout, Pool, Window};
-use schedule::{Argument, Destination, Operand, View};
+use schedule::{Argument, Block, Destination, Kernel, Operand, View};
 use targets::Target;
 
 fn random(ty: &TensorType, seed: u64) -> Tensor {
@@ -50,35 +58,84 @@ fn run(op: &AnyOp, inputs: &[Tensor], constant: &[bool], target: &Target) -> Vec
 }
 
 fn run_stage(stage: &Stage, known: &[(Source, Tensor, bool)], target: &Target) -> Tensor {
-    let operands: Vec<Operand> = known
-        .iter()
-        .map(|(source, tensor, constant)| Operand {
-            source: *source,
-            dtype: tensor.ty.dtype,
-            view: View::contiguous(&tensor.ty.shape),
-            len: tensor.ty.elements(),
-            constant: *constant,
-        })
-        .collect();
     let ty = stage.ty();
     let destination = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
-    let kernel = schedule::lower("test", stage, &operands, &destination, target).unwrap();
+    let kernel = schedule::lower("test", stage, &described(known), &destination, target).unwrap();
+    run_kernel(&kernel, known, &ty)
+}
+
+fn described(known: &[(Source, Tensor, bool)]) -> Vec<Operand> {
+    let operand = |(source, tensor, constant): &(Source, Tensor, bool)| Operand {
+        source: *source,
+        dtype: tensor.ty.dtype,
+        view: View::contiguous(&tensor.ty.shape),
+        len: tensor.ty.elements(),
+        constant: *constant,
+    };
+    known.iter().map(operand).collect()
+}
+
+/// Interprets a kernel; what it writes is filled with a pattern that it must overwrite.
+fn run_kernel(kernel: &Kernel, known: &[(Source, Tensor, bool)], ty: &TensorType) -> Tensor {
     let find = |source: &Source| known.iter().find(|(s, ..)| s == source).unwrap().1.clone();
     let flat = |t: Tensor| t.reshaped([t.ty.elements()]);
+    let filled = |dtype: DType, len: usize| {
+        Tensor::new(TensorType::new(dtype, [len]), vec![0xFF; len * dtype.bytes()])
+    };
     let mut buffers: Vec<Tensor> = kernel
         .arguments
         .iter()
-        .map(|argument| match argument {
+        .zip(&kernel.nest.buffers)
+        .map(|(argument, buffer)| match argument {
             Argument::Source(source) => flat(find(source)),
             Argument::Packed { source, packing } => {
                 flat(loops::evaluate(packing, &[&flat(find(source))]).remove(0))
             }
-            Argument::Result => flat(Tensor::zeros(ty.clone())),
+            Argument::Result | Argument::Scratch(_) => filled(buffer.dtype, buffer.len),
         })
         .collect();
     loops::interpret(&kernel.nest, &mut buffers, &())
-        .unwrap_or_else(|error| panic!("{error}\n{:?}\n{:#?}", kernel.schedule, kernel.nest));
-    buffers[kernel.result_argument().unwrap()].reshaped(ty.shape)
+        .unwrap_or_else(|error| panic!("{error}\n{:?}\n{}", kernel.stages, kernel.nest));
+    // What is printed is what was run.
+    assert_eq!(loops::parse(&kernel.nest.to_string()).as_ref(), Ok(&kernel.nest));
+    buffers[kernel.result_argument().unwrap()].reshaped(ty.shape.clone())
+}
+
+/// Ways to cut a definition into blocks of rows: the default, none, and every axis alone and after the others.
+fn blockings(definition: &Definition, result: &Destination, target: &Target) -> Vec<Vec<Block>> {
+    let axes = schedule::row_axes(definition);
+    let mut all = vec![vec![]];
+    all.extend(schedule::default_blocks(definition, result, target));
+    for &axis in &axes {
+        let others = || axes.iter().filter(move |&&other| other != axis).map(|&axis| Block { axis, step: 1 });
+        for step in [1, 3, 4] {
+            all.push(vec![Block { axis, step }]);
+            all.push(others().chain([Block { axis, step }]).collect());
+        }
+    }
+    all
+}
+
+/// All stages in one nest, in every such way.
+fn run_rows(op: &AnyOp, inputs: &[Tensor], constant: &[bool], target: &Target) -> Vec<(Vec<Block>, Tensor)> {
+    let types: Vec<TensorType> = inputs.iter().map(|t| t.ty.clone()).collect();
+    let results = op.infer(&types).unwrap();
+    let definition = op.meaning(&types).definition(&types, &results);
+    if definition.stages.len() == 1 || results.len() > 1 {
+        return vec![];
+    }
+    let mut known: Vec<(Source, Tensor, bool)> = Vec::new();
+    known.extend(definition.tables.iter().enumerate().map(|(k, t)| (Source::Table(k), t.clone(), true)));
+    known.extend(inputs.iter().enumerate().map(|(k, t)| (Source::Operand(k), t.clone(), constant[k])));
+    let ty = &results[0];
+    let destination = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
+    let run = |blocks: Vec<Block>| {
+        let operands = described(&known);
+        let kernel = schedule::lower_rows("test", &definition, &blocks, &operands, &destination, target);
+        let kernel = kernel.unwrap().unwrap_or_else(|| panic!("{op:?}: no rows by {blocks:?}"));
+        (blocks, run_kernel(&kernel, &known, ty))
+    };
+    blockings(&definition, &destination, target).into_iter().map(run).collect()
 }
 
 fn check(op: impl Into<AnyOp>, types: &[TensorType], constant: &[bool]) {
@@ -87,13 +144,18 @@ fn check(op: impl Into<AnyOp>, types: &[TensorType], constant: &[bool]) {
     let wanted = op.eval(&inputs.iter().collect::<Vec<_>>());
     for name in ["x86-64-v4", "x86-64-v3", "cortex-a53", "cortex-m55", "cortex-m4f", "rv32imafc"] {
         let target = Target::preset(name).unwrap();
-        let got = run(&op, &inputs, constant, &target);
-        for (got, wanted) in got.iter().zip(&wanted) {
-            for (k, (a, b)) in got.to_f64s().into_iter().zip(wanted.to_f64s()).enumerate() {
-                let near = (a - b).abs() <= 1e-5 * b.abs().max(1.0);
-                assert!(near, "{op:?} over {types:?} for {name}: element {k} is {a}, not {b}");
-            }
+        for (got, wanted) in run(&op, &inputs, constant, &target).iter().zip(&wanted) {
+            near(got, wanted, || format!("{op:?} over {types:?} for {name}"));
         }
+        for (blocks, got) in run_rows(&op, &inputs, constant, &target) {
+            near(&got, &wanted[0], || format!("{op:?} over {types:?} for {name} by {blocks:?}"));
+        }
+    }
+}
+
+fn near(got: &Tensor, wanted: &Tensor, of: impl Fn() -> String) {
+    for (k, (a, b)) in got.to_f64s().into_iter().zip(wanted.to_f64s()).enumerate() {
+        assert!((a - b).abs() <= 1e-5 * b.abs().max(1.0), "{}: element {k} is {a}, not {b}", of());
     }
 }
 
@@ -190,6 +252,55 @@ fn stages_and_functions() {
     check(Softmax { axis: 1 }, &[f32s(&[2, 5, 18])], &[false]);
     check(Sigmoid, &[f32s(&[3, 50])], &[false]);
     check(Gelu::default(), &[f32s(&[3, 50])], &[false]);
+}
+
+#[test]
+fn rows() {
+    for axis in 0..3 {
+        let x = f32s(&[5, 7, 18]);
+        check(Softmax { axis }, std::slice::from_ref(&x), &[false]);
+        check(LogSoftmax { axis }, std::slice::from_ref(&x), &[false]);
+        check(LpNorm { axis, norm: Norm::L2 }, std::slice::from_ref(&x), &[false]);
+        check(Hardmax { axis }, &[x], &[false]);
+    }
+    let epsilon = ir::Float(1e-5);
+    for axes in [vec![1], vec![2], vec![1, 2]] {
+        let types = [f32s(&[5, 7, 18]), f32s(&[7, 18]), f32s(&[18])];
+        let op = LayerNorm { axes: axes.clone(), epsilon, statistics: false };
+        check(op, &types, &[false, true, true]);
+        check(RmsNorm { axes: axes.clone(), epsilon }, &types[..2], &[false, true]);
+        check(MeanVarianceNorm { axes }, &types[..1], &[false]);
+    }
+    for layout in [Layout::ChannelsLast, Layout::ChannelsFirst] {
+        let (alpha, beta, bias) = (ir::Float(0.1), ir::Float(0.75), ir::Float(1.0));
+        let op = Lrn { size: 3, alpha, beta, bias, layout };
+        check(op, &[f32s(&layout.join(2, 5, &[4, 6]))], &[false]);
+    }
+    let kind = ReduceKind::LogSumExp;
+    check(Reduce { kind, axes: vec![1], keep_axes: false }, &[f32s(&[5, 7, 18])], &[false]);
+}
+
+#[test]
+fn attention() {
+    let scale = ir::Float(0.5);
+    let heads = vec![0, 2, 1, 3];
+    let q = f32s(&[2, 5, 3, 8]);
+    let kv = f32s(&[2, 19, 3, 8]);
+    let mask = f32s(&[2, 1, 1, 19]);
+    let orders = |key: &[usize]| Attention {
+        scale,
+        query: heads.clone(),
+        key: key.to_vec(),
+        value: heads.clone(),
+        result: heads.clone(),
+    };
+    check(orders(&heads), &[q.clone(), kv.clone(), kv.clone(), mask], &[false; 4]);
+    // Keys that are neighbours already.
+    check(orders(&[0, 1, 3, 2]), &[q, f32s(&[2, 3, 8, 19]), kv], &[false; 3]);
+    let plain = vec![0, 1];
+    let op =
+        Attention { scale, query: plain.clone(), key: plain.clone(), value: plain.clone(), result: plain };
+    check(op, &[f32s(&[33, 4]), f32s(&[7, 4]), f32s(&[7, 6])], &[false; 3]);
 }
 
 #[test]

@@ -25,19 +25,55 @@ pub(crate) fn rewrite(
 ) -> Result<Saturated, Error> {
     let mut entered = bridge::enter(graph);
     let mut fired: Vec<(String, usize)> = Vec::new();
+    let mut complete = true;
     for rules in phases {
+        let mut more = true;
         for _ in 0..options.most_iterations {
             let mut pass =
                 Pass { egraph: &mut entered.egraph, cost, uses: HashMap::new(), fired: &mut fired };
-            let roots = pass.run(&entered.roots, rules);
-            if std::mem::replace(&mut entered.roots, roots) == entered.roots {
+            let became = pass.run(&entered.roots, rules);
+            let now = |class: &Id| became.get(class).copied().unwrap_or(*class);
+            let roots: Vec<Id> = entered.roots.iter().map(now).collect();
+            entered.classes.values_mut().for_each(|class| *class = now(class));
+            more = roots != entered.roots;
+            entered.roots = roots;
+            if !more {
                 break;
             }
         }
+        complete &= !more;
     }
     match &entered.egraph.analysis.broken {
         Some(message) => Err(Error::internal(message.clone())),
-        None => Ok(Saturated { entered, fired }),
+        None => Ok(Saturated { entered, fired, complete }),
+    }
+}
+
+impl Saturated {
+    /// What became of the nodes here becomes further forms of theirs in another e-graph of the same graph.
+    pub(crate) fn join(&self, other: &mut Entered) {
+        let from = &self.entered.egraph;
+        let mut there: HashMap<Id, Id> = HashMap::new();
+        for class in order(from, &self.entered.roots, true) {
+            let node = match &from[class].nodes[0] {
+                Node::Constant(number) => other.egraph.analysis.constant(&from.analysis.constants[*number]),
+                node => node.clone().map_children(|child| there[&child]),
+            };
+            let same = other.egraph.add(node);
+            other.egraph[same].data.origins.extend(&from[class].data.origins);
+            there.insert(class, same);
+        }
+        let mut nodes: Vec<&ir::NodeId> = self.entered.classes.keys().collect();
+        nodes.sort_unstable();
+        let nodes = nodes.into_iter().map(|node| (other.classes[node], self.entered.classes[node]));
+        let roots = other.roots.iter().copied().zip(self.entered.roots.iter().copied());
+        for (class, became) in nodes.chain(roots).collect::<Vec<_>>() {
+            // What others took in is not there any more.
+            if let Some(&same) = there.get(&became) {
+                other.egraph.union(class, same);
+            }
+        }
+        other.egraph.rebuild();
     }
 }
 
@@ -45,17 +81,18 @@ pub(crate) fn rewrite(
 pub(crate) fn as_it_is(entered: &Entered) -> Extracted {
     let egraph = &entered.egraph;
     let node = |class: Id| (class, egraph[class].nodes[0].clone());
-    Extracted { nodes: order(egraph, &entered.roots).into_iter().map(node).collect(), parts: vec![] }
+    Extracted { nodes: order(egraph, &entered.roots, false).into_iter().map(node).collect(), parts: vec![] }
 }
 
-/// The classes that the roots need, operands first, without constants and what only those need.
-fn order(egraph: &EGraph, roots: &[Id]) -> Vec<Id> {
+/// The classes that the roots need, operands first; with constants and what those need, or without.
+fn order(egraph: &EGraph, roots: &[Id], constants: bool) -> Vec<Id> {
+    let is_part = |class: Id| constants || !egraph[class].data.constant;
     let mut seen = BTreeSet::new();
     let mut order = Vec::new();
     // Each entry: a class and how many of its operands have been visited.
     let mut way: Vec<(Id, usize)> = Vec::new();
     for &root in roots {
-        if !egraph[root].data.constant && seen.insert(root) {
+        if is_part(root) && seen.insert(root) {
             way.push((root, 0));
         }
         while let Some((class, visited)) = way.pop() {
@@ -63,7 +100,7 @@ fn order(egraph: &EGraph, roots: &[Id]) -> Vec<Id> {
                 None => order.push(class),
                 Some(&child) => {
                     way.push((class, visited + 1));
-                    if !egraph[child].data.constant && seen.insert(child) {
+                    if is_part(child) && seen.insert(child) {
                         way.push((child, 0));
                     }
                 }
@@ -83,9 +120,9 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Visits every node once; returns what became of the roots.
-    fn run(&mut self, roots: &[Id], rules: &[Rule]) -> Vec<Id> {
-        let order = order(self.egraph, roots);
+    /// Visits every node once; returns what became of them.
+    fn run(&mut self, roots: &[Id], rules: &[Rule]) -> HashMap<Id, Id> {
+        let order = order(self.egraph, roots, false);
         let mut waiting: HashMap<Id, usize> = HashMap::new();
         let users = order.iter().flat_map(|&class| self.egraph[class].nodes[0].children());
         users.chain(roots).for_each(|&class| *waiting.entry(class).or_default() += 1);
@@ -103,7 +140,7 @@ impl Pass<'_> {
             });
             became.insert(class, self.settle(same, times, rules));
         }
-        roots.iter().map(|&root| now(&became, root)).collect()
+        became
     }
 
     /// Replaces a class as long as a rule matches, without coming back to what it was.
@@ -113,7 +150,7 @@ impl Pass<'_> {
             for rule in rules {
                 for other in self.ask(rule, class) {
                     if !been.contains(&other) && self.replace(class, other, times) {
-                        self.count(rule);
+                        self.count(rule, class);
                         been.push(other);
                         class = other;
                         continue 'again;
@@ -207,7 +244,10 @@ impl Pass<'_> {
         }
     }
 
-    fn count(&mut self, rule: &Rule) {
+    /// Notes that `rule` made `class` what it is.
+    fn count(&mut self, rule: &Rule, class: Id) {
+        let origins = self.egraph[class].data.origins.clone();
+        *self.egraph.analysis.applied.entry((rule.name, origins)).or_default() += 1;
         match self.fired.iter_mut().find(|(name, _)| name == rule.name) {
             Some((_, sum)) => *sum += 1,
             None => self.fired.push((rule.name.to_owned(), 1)),

@@ -5,14 +5,19 @@
 
 mod choose;
 mod emit;
+mod estimate;
 mod flat;
+mod join;
 mod line_buffer;
 pub mod math;
 mod pack;
 mod range;
+mod rows;
 mod tensorize;
 
+pub use estimate::{Estimate, estimate, estimate_rows};
 pub use line_buffer::line_buffer;
+pub use rows::{default_blocks, lower_rows, row_axes};
 pub use tensorize::{Unfit, tensorize};
 
 use ir::DType;
@@ -64,13 +69,22 @@ pub struct Kernel {
     /// Per buffer of the nest: each element of it is read only right before the same place of the result is written,
     /// so that the result may take its memory.
     pub in_place: Vec<bool>,
-    pub schedule: Schedule,
+    /// The loops around all stages, outermost first.
+    pub blocks: Vec<Block>,
+    /// How each stage is arranged.
+    pub stages: Vec<Schedule>,
+    pub estimate: Estimate,
 }
 
 impl Kernel {
     /// The place of the result among the arguments.
     pub fn result_argument(&self) -> Option<usize> {
         self.arguments.iter().position(|argument| matches!(argument, Argument::Result))
+    }
+
+    /// How many stages run on vectors.
+    pub fn vectorized(&self) -> usize {
+        self.stages.iter().filter(|stage| stage.lanes > 1).count()
     }
 
     /// Makes the result take the memory of an argument that `in_place` allows.
@@ -85,11 +99,11 @@ impl Kernel {
 #[derive(Debug, Clone)]
 pub struct Arranged {
     pub nest: Nest,
-    /// One per buffer of the nest, in order; `None` for scratch.
-    pub arguments: Vec<Option<Argument>>,
+    /// One per buffer of the nest, in order.
+    pub arguments: Vec<Argument>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Argument {
     Source(Source),
     /// A constant source in another order: `packing` reads it as `Operand(0)`, flattened to one axis.
@@ -98,6 +112,15 @@ pub enum Argument {
         packing: Definition,
     },
     Result,
+    /// Memory that the kernel needs while it runs, by number.
+    Scratch(usize),
+}
+
+/// A loop around all stages of a definition: along an axis that they share, `step` rows at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    pub axis: usize,
+    pub step: usize,
 }
 
 /// How a kernel's loops are arranged. Axes are those of the flattened stage.
@@ -140,5 +163,6 @@ pub fn lower(
 ) -> Result<Kernel, math::Unsupported> {
     let flat = flat::Flat::new(stage, operands, result);
     let schedule = choose::default_schedule(&flat, target);
-    emit::emit(name, &flat, &schedule, target)
+    let kernel = emit::emit(name, &flat, &schedule, target)?;
+    Ok(Kernel { estimate: estimate::of(&flat, &schedule, target), ..kernel })
 }

@@ -4,11 +4,10 @@
 //! Each stage is lowered as usual, for one row of its domain; the row's number is a loop variable around it.
 
 use loops::affine::Affine;
-use loops::{
-    Access, Binary, Buffer, BufferId, Compare, Definition, Expr, LoopVar, Nest, Reg, Source, Stage, Stmt,
-};
+use loops::{Binary, Compare, Definition, Expr, LoopVar, Source, Stage, Stmt};
 use targets::Target;
 
+use crate::join::Joined;
 use crate::{Argument, Arranged, Destination, Operand, Unfit, View, lower};
 
 /// What stands for the row in a stage that is lowered for one.
@@ -33,13 +32,12 @@ pub fn line_buffer(
     let windows =
         definition.stages.iter().enumerate().skip(1).map(|(k, stage)| Window::of(stage, k - 1, rows));
     let windows = windows.collect::<Result<Vec<Window>, Unfit>>()?;
-    let (buffers, arguments) = (Vec::new(), Vec::new());
-    let mut chain =
-        Chain { definition, rows, target, operands, windows, buffers, arguments, loops: 0, registers: 0 };
+    let places = (0..last).map(Argument::Scratch).chain([Argument::Result]).collect();
+    let mut chain = Chain { definition, rows, target, operands, windows, joined: Joined::new(places) };
     let whole = Expr::int(chain.extent(last)? as i64);
     let body = chain.rows_of(last, Expr::int(0), whole, 0)?;
-    let nest = Nest { name: name.to_string(), buffers: chain.buffers, body };
-    Ok(Arranged { nest, arguments: chain.arguments })
+    let (nest, arguments) = chain.joined.into_nest(name, body);
+    Ok(Arranged { nest, arguments })
 }
 
 /// The rows of the stage before that row `p` of a stage reads: `step · p + low ..= step · p + high`.
@@ -104,19 +102,13 @@ struct Chain<'a> {
     operands: &'a [Operand],
     /// `windows[k]`: what stage `k + 1` reads of stage `k`.
     windows: Vec<Window>,
-    buffers: Vec<Buffer>,
-    /// `None` for a ring.
-    arguments: Vec<Option<Argument>>,
-    /// Ids that are taken.
-    loops: u32,
-    registers: u32,
+    joined: Joined,
 }
 
 impl Chain<'_> {
     /// The stage's rows `from..to`; `first` is the first that is ever computed.
     fn rows_of(&mut self, stage: usize, from: Expr, to: Expr, first: i64) -> Result<Vec<Stmt>, Unfit> {
-        let var = LoopVar(self.loops);
-        self.loops += 1;
+        let var = self.joined.variable();
         let row = Expr::Loop(var);
         let mut body = Vec::new();
         if let Some(before) = stage.checked_sub(1) {
@@ -177,19 +169,8 @@ impl Chain<'_> {
         let result = Destination { len: shape.iter().product(), view: View::contiguous(&shape) };
         let kernel = lower("row", &self.one_row(stage), &operands, &result, self.target);
         let kernel = kernel.map_err(|error| Unfit(error.to_string()))?;
-        let written = kernel.result_argument().map(|k| BufferId(k as u32));
-        let buffers = kernel.nest.buffers.into_iter().zip(kernel.arguments);
-        let moved = Moved {
-            row,
-            written,
-            place: self.slot(stage, row.clone()) * Expr::int(result.view.strides[self.rows]),
-            buffers: buffers.map(|(buffer, argument)| self.buffer(stage, buffer, argument)).collect(),
-            loops: self.loops,
-            registers: self.registers,
-        };
-        let body = moved.block(&kernel.nest.body);
-        self.take_ids(&body);
-        Ok(body)
+        let place = self.slot(stage, row.clone()) * Expr::int(result.view.strides[self.rows]);
+        Ok(self.joined.add(stage, kernel, &[(ROW, row.clone())], &place))
     }
 
     /// The stage with one row, numbered [`ROW`]; the rows that it reads are looked up in their ring.
@@ -208,120 +189,5 @@ impl Chain<'_> {
             })
         };
         Stage { body: place(&one.body), finish: one.finish.as_ref().map(place), ..one }
-    }
-
-    /// The chain's buffer for one of a lowered row.
-    fn buffer(&mut self, stage: usize, mut buffer: Buffer, argument: Argument) -> BufferId {
-        let last = stage == self.windows.len();
-        let (name, argument) = match argument {
-            Argument::Source(Source::Stage(k)) => (format!("ring{k}"), None),
-            Argument::Result if !last => (format!("ring{stage}"), None),
-            Argument::Result => ("y".to_string(), Some(Argument::Result)),
-            Argument::Source(Source::Operand(k)) => (format!("x{k}"), Some(argument)),
-            Argument::Source(Source::Table(k)) => (format!("t{k}"), Some(argument)),
-            Argument::Packed { .. } => (format!("w{}", self.buffers.len()), Some(argument)),
-        };
-        if let Some(known) = self.buffers.iter().position(|buffer| buffer.name == name) {
-            return BufferId(known as u32);
-        }
-        if argument.is_none() {
-            buffer.access = Access::Scratch;
-        }
-        self.buffers.push(Buffer { name, ..buffer });
-        self.arguments.push(argument);
-        BufferId(self.buffers.len() as u32 - 1)
-    }
-
-    fn take_ids(&mut self, body: &[Stmt]) {
-        for stmt in body {
-            match stmt {
-                Stmt::For { var, body, .. } => {
-                    self.loops = self.loops.max(var.0 + 1);
-                    self.take_ids(body);
-                }
-                Stmt::If { then, otherwise, .. } => {
-                    self.take_ids(then);
-                    self.take_ids(otherwise);
-                }
-                Stmt::Let { reg, .. } => self.registers = self.registers.max(reg.0 + 1),
-                Stmt::Set { .. } | Stmt::Store { .. } => {}
-            }
-        }
-    }
-}
-
-/// How a lowered row becomes part of the chain's nest.
-struct Moved<'a> {
-    /// The row's number.
-    row: &'a Expr,
-    /// The row's own result, whose places move by `place`.
-    written: Option<BufferId>,
-    place: Expr,
-    /// The chain's buffer for each of the row's.
-    buffers: Vec<BufferId>,
-    /// Ids before these are taken.
-    loops: u32,
-    registers: u32,
-}
-
-impl Moved<'_> {
-    fn block(&self, body: &[Stmt]) -> Vec<Stmt> {
-        body.iter().map(|stmt| self.stmt(stmt)).collect()
-    }
-
-    fn stmt(&self, stmt: &Stmt) -> Stmt {
-        match stmt {
-            Stmt::For { var, from, to, step, body, .. } => Stmt::For {
-                var: LoopVar(var.0 + self.loops),
-                from: self.expr(from),
-                to: self.expr(to),
-                step: *step,
-                // The rows around it run one after the other.
-                parallel: false,
-                body: self.block(body),
-            },
-            Stmt::If { condition, then, otherwise } => Stmt::If {
-                condition: self.expr(condition),
-                then: self.block(then),
-                otherwise: self.block(otherwise),
-            },
-            Stmt::Let { reg, ty, value } => {
-                Stmt::Let { reg: self.register(*reg), ty: *ty, value: self.expr(value) }
-            }
-            Stmt::Set { reg, value } => Stmt::Set { reg: self.register(*reg), value: self.expr(value) },
-            Stmt::Store { buffer, index, value, valid } => Stmt::Store {
-                buffer: self.buffers[buffer.0 as usize],
-                index: self.index(*buffer, &self.expr(index)),
-                value: self.expr(value),
-                valid: *valid,
-            },
-        }
-    }
-
-    fn register(&self, reg: Reg) -> Reg {
-        Reg(reg.0 + self.registers)
-    }
-
-    fn index(&self, buffer: BufferId, index: &Expr) -> Expr {
-        let index = Affine::of(index);
-        match Some(buffer) == self.written {
-            true => index.plus(&Affine::of(&self.place), 1).to_expr(),
-            false => index.to_expr(),
-        }
-    }
-
-    fn expr(&self, expr: &Expr) -> Expr {
-        expr.rewrite(&mut |node| match node {
-            Expr::Loop(ROW) => Some(self.row.clone()),
-            Expr::Loop(var) => Some(Expr::Loop(LoopVar(var.0 + self.loops))),
-            Expr::Reg(reg) => Some(Expr::Reg(self.register(*reg))),
-            Expr::Load { buffer, index, lanes, valid } => Some(Expr::Load {
-                buffer: self.buffers[buffer.0 as usize],
-                index: Box::new(self.index(*buffer, index)),
-                lanes: *lanes,
-                valid: *valid,
-            }),
-            _ => None,
-        })
     }
 }

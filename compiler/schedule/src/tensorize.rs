@@ -287,8 +287,8 @@ fn call(instruction: &Instruction, args: Vec<Expr>) -> Expr {
     Expr::Instruction { name: instruction.name.to_string(), args }
 }
 
-fn packed(packing: Stage) -> Option<Argument> {
-    Some(Argument::Packed { source: Source::Operand(1), packing: Definition::single(packing) })
+fn packed(packing: Stage) -> Argument {
+    Argument::Packed { source: Source::Operand(1), packing: Definition::single(packing) }
 }
 
 /// The result's place of a row (its coordinates) and column.

@@ -59,17 +59,16 @@ fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
         .iter()
         .zip(&kernel.nest.buffers)
         .map(|(argument, buffer)| match argument {
-            Some(Argument::Source(Source::Operand(k))) => operands[*k].clone(),
-            Some(Argument::Packed { source: Source::Operand(k), packing }) => {
+            Argument::Source(Source::Operand(k)) => operands[*k].clone(),
+            Argument::Packed { source: Source::Operand(k), packing } => {
                 evaluate(packing, &[&operands[*k].reshaped([operands[*k].ty.elements()])]).remove(0)
             }
-            Some(Argument::Result) | None => nan(buffer.len),
+            Argument::Result | Argument::Scratch(_) => nan(buffer.len),
             other => panic!("{other:?}"),
         })
         .collect();
     interpret(&kernel.nest, &mut buffers, &()).unwrap_or_else(|error| panic!("{error}\n{}", kernel.nest));
-    let result =
-        kernel.arguments.iter().position(|argument| matches!(argument, Some(Argument::Result))).unwrap();
+    let result = kernel.arguments.iter().position(|argument| matches!(argument, Argument::Result)).unwrap();
     assert_eq!(buffers[result].to_f64s(), expected.to_f64s(), "on {on}:\n{}", kernel.nest);
     let rings = kernel.nest.buffers.iter().filter(|buffer| buffer.access == Access::Scratch);
     rings.map(|ring| ring.len).collect()

@@ -56,13 +56,13 @@ fn buffers(kernel: &Arranged, operands: &[Tensor; 2]) -> Vec<Tensor> {
         .iter()
         .enumerate()
         .map(|(k, buffer)| match &kernel.arguments[k] {
-            Some(Argument::Source(Source::Operand(k))) => operands[*k].clone(),
-            Some(Argument::Packed { source: Source::Operand(k), packing }) => {
+            Argument::Source(Source::Operand(k)) => operands[*k].clone(),
+            Argument::Packed { source: Source::Operand(k), packing } => {
                 let flat = operands[*k].reshaped([operands[*k].ty.elements()]);
                 evaluate(packing, &[&flat]).remove(0)
             }
-            Some(Argument::Result) => filled(buffer.dtype, buffer.len),
-            None if buffer.access == Access::Scratch => filled(buffer.dtype, buffer.len),
+            Argument::Result => filled(buffer.dtype, buffer.len),
+            Argument::Scratch(_) if buffer.access == Access::Scratch => filled(buffer.dtype, buffer.len),
             other => panic!("{other:?}"),
         })
         .collect()

@@ -17,9 +17,12 @@ pub struct Call {
     pub kernel: Kernel,
     /// One per buffer of the nest.
     pub buffers: Vec<usize>,
-    pub nodes: String,
+    /// The node that it computes, or a part of it.
+    pub node: NodeId,
     pub op: String,
     pub macs: u64,
+    /// Why elements are moved that were computed already, if that is all it does.
+    pub copies: Option<&'static str>,
 }
 
 pub struct Lowering<'g, 't> {
@@ -75,8 +78,14 @@ impl<'g, 't> Lowering<'g, 't> {
         let results: Vec<TensorType> = self.graph.node(id).types.clone();
         match op.meaning(&types) {
             Meaning::Reshape => {
-                let from = self.dense(operands[0])?;
-                let place = from.reshaped(&types[0].shape, &results[0].shape).unwrap_or(from);
+                let (from, to) = (&types[0].shape, &results[0].shape);
+                let place = match self.places[&operands[0]].reshaped(from, to) {
+                    Some(place) => place,
+                    None => {
+                        let dense = self.dense(operands[0])?;
+                        dense.reshaped(from, to).unwrap_or(dense)
+                    }
+                };
                 self.places.insert(result(0), place);
             }
             Meaning::View(views) => {
@@ -98,13 +107,9 @@ impl<'g, 't> Lowering<'g, 't> {
                 let mut start = 0;
                 for (&operand, ty) in operands.iter().zip(&types) {
                     let part = whole.part(axis, start);
-                    if self.places[&operand] != part {
-                        self.copy(
-                            self.places[&operand].clone(),
-                            part,
-                            ty,
-                            &self.graph.node(id).name.clone(),
-                        )?;
+                    if !self.places[&operand].coincides(&part, &ty.shape) {
+                        let from = self.places[&operand].clone();
+                        self.copy(id, from, part, ty, "a part of a concatenation lies elsewhere")?;
                     }
                     start += ty.shape[axis];
                 }
@@ -115,7 +120,8 @@ impl<'g, 't> Lowering<'g, 't> {
         Ok(())
     }
 
-    /// The stages of a definition, each a kernel; stages that are no results live in buffers of their own.
+    /// The stages of a definition: one kernel where they share rows, else each a kernel; stages that are no results
+    /// live in buffers of their own.
     fn definition(
         &mut self,
         id: NodeId,
@@ -130,6 +136,19 @@ impl<'g, 't> Lowering<'g, 't> {
         }
         for (k, &operand) in operands.iter().enumerate() {
             sources.push((Source::Operand(k), self.places[&operand].clone()));
+        }
+        let value = Value { node: id, result: 0 };
+        if definition.stages.len() > 1
+            && definition.results == [definition.stages.len() - 1]
+            && definition.stages.iter().all(|stage| stage.ty().elements() > 0)
+        {
+            let place = self.claimed_or_new(value);
+            if let Some(kernel) = self.rows(id, op, definition, &mut sources, &place, operands)? {
+                let macs = op.macs(&self.types(operands));
+                self.call(id, kernel, &sources, &place, &op.label(), macs);
+                self.places.insert(value, place);
+                return Ok(());
+            }
         }
         for (k, stage) in definition.stages.iter().enumerate() {
             let place = match definition.results.iter().position(|&stage| stage == k) {
@@ -146,7 +165,7 @@ impl<'g, 't> Lowering<'g, 't> {
         Ok(())
     }
 
-    /// One stage; operands that only lie in the way of vectors are brought into row-major order first.
+    /// One stage.
     fn kernel(
         &mut self,
         id: NodeId,
@@ -164,38 +183,76 @@ impl<'g, 't> Lowering<'g, 't> {
         if ty.elements() == 0 {
             return Ok(place);
         }
-        let mut kernel = self.schedule(id, op, stage, sources, &place)?;
-        let dense = |lowering: &Self, k: usize| {
-            lowering.places[&operands[k]].is_dense(&lowering.graph.ty(operands[k]).shape)
+        let schedule = |lowering: &Self, sources: &[(Source, Located)]| {
+            lowering.schedule(id, op, stage, sources, &place).map(Some)
         };
-        let scattered: Vec<usize> = (0..operands.len()).filter(|&k| !dense(self, k)).collect();
-        if kernel.schedule.lanes == 1 && self.target.vector.bits > 0 && !scattered.is_empty() {
-            let mut tried = sources.to_vec();
-            for (source, place) in &mut tried {
-                if let Source::Operand(k) = source
-                    && scattered.contains(k)
-                {
-                    *place = Located::whole(place.buffer, self.graph.ty(operands[*k]));
-                }
-            }
-            if self.schedule(id, op, stage, &tried, &place)?.schedule.lanes > 1 {
-                for (source, place) in sources.iter_mut() {
-                    if let Source::Operand(k) = source
-                        && scattered.contains(k)
-                    {
-                        *place = self.dense(operands[*k])?;
-                    }
-                }
-                kernel = self.schedule(id, op, stage, sources, &place)?;
+        let Some(kernel) = self.on_vectors(sources, operands, &schedule)? else { return Ok(place) };
+        let types = self.types(operands);
+        // Several stages share the operator's count; the first with a reduction carries it.
+        let counted = self.calls.last().is_some_and(|call| call.node == id && call.macs > 0);
+        let macs = if stage.fold.is_some() && !counted { op.macs(&types) } else { 0 };
+        self.call(id, kernel, sources, &place, &op.label(), macs);
+        Ok(place)
+    }
+
+    /// All stages as one kernel, if they share rows and that pays.
+    fn rows(
+        &mut self,
+        id: NodeId,
+        op: &AnyOp,
+        definition: &Definition,
+        sources: &mut [(Source, Located)],
+        place: &Located,
+        operands: &[Value],
+    ) -> Result<Option<Kernel>, LowerError> {
+        let destination = self.destination(place);
+        let Some(blocks) = schedule::default_blocks(definition, &destination, self.target) else {
+            return Ok(None);
+        };
+        let schedule = |lowering: &Self, sources: &[(Source, Located)]| {
+            let described = lowering.described(sources);
+            let target = lowering.target;
+            schedule::lower_rows(&op.label(), definition, &blocks, &described, &destination, target)
+                .map_err(|unsupported| lowering.unsupported(id, &unsupported))
+        };
+        self.on_vectors(sources, operands, &schedule)
+    }
+
+    /// What `schedule` gives for `sources`; operands that only lie in the way of vectors are brought into row-major
+    /// order first.
+    fn on_vectors(
+        &mut self,
+        sources: &mut [(Source, Located)],
+        operands: &[Value],
+        schedule: &dyn Fn(&Self, &[(Source, Located)]) -> Result<Option<Kernel>, LowerError>,
+    ) -> Result<Option<Kernel>, LowerError> {
+        let kernel = schedule(self, sources)?;
+        let (Some(found), true) = (&kernel, self.target.vector.bits > 0) else { return Ok(kernel) };
+        let dense = |k: usize| self.places[&operands[k]].is_dense(&self.graph.ty(operands[k]).shape);
+        let scattered: Vec<usize> = (0..operands.len()).filter(|&k| !dense(k)).collect();
+        if found.vectorized() == found.stages.len() || scattered.is_empty() {
+            return Ok(kernel);
+        }
+        let mut tried = sources.to_vec();
+        for (source, place) in &mut tried {
+            if let Source::Operand(k) = source
+                && scattered.contains(k)
+            {
+                *place = Located::whole(place.buffer, self.graph.ty(operands[*k]));
             }
         }
-        let node = self.graph.node(id);
-        let types: Vec<TensorType> = operands.iter().map(|&v| self.graph.ty(v).clone()).collect();
-        // Several stages share the operator's count; the first with a reduction carries it.
-        let counted = self.calls.last().is_some_and(|call| call.nodes == node.name && call.macs > 0);
-        let macs = if stage.fold.is_some() && !counted { op.macs(&types) } else { 0 };
-        self.call(kernel, sources, &place, &node.name, &op.label(), macs);
-        Ok(place)
+        let better = schedule(self, &tried)?.is_some_and(|kernel| kernel.vectorized() > found.vectorized());
+        if !better {
+            return Ok(kernel);
+        }
+        for (source, place) in sources.iter_mut() {
+            if let Source::Operand(k) = source
+                && scattered.contains(k)
+            {
+                *place = self.dense(operands[*k])?;
+            }
+        }
+        schedule(self, sources)
     }
 
     fn schedule(
@@ -206,35 +263,44 @@ impl<'g, 't> Lowering<'g, 't> {
         sources: &[(Source, Located)],
         place: &Located,
     ) -> Result<Kernel, LowerError> {
-        let operands: Vec<Operand> = sources
-            .iter()
-            .map(|(source, place)| {
-                let buffer = &self.buffers[place.buffer];
-                Operand {
-                    source: *source,
-                    dtype: buffer.dtype,
-                    view: place.view.clone(),
-                    len: buffer.len,
-                    constant: matches!(buffer.home, Home::Constant(_)),
-                }
-            })
-            .collect();
-        let destination = Destination { view: place.view.clone(), len: self.buffers[place.buffer].len };
-        schedule::lower(&op.label(), stage, &operands, &destination, self.target).map_err(|unsupported| {
-            LowerError {
-                nodes: self.graph.node(id).name.clone(),
-                message: unsupported.to_string(),
-                hint: None,
+        let (described, destination) = (self.described(sources), self.destination(place));
+        schedule::lower(&op.label(), stage, &described, &destination, self.target)
+            .map_err(|unsupported| self.unsupported(id, &unsupported))
+    }
+
+    fn described(&self, sources: &[(Source, Located)]) -> Vec<Operand> {
+        let operand = |(source, place): &(Source, Located)| {
+            let buffer = &self.buffers[place.buffer];
+            Operand {
+                source: *source,
+                dtype: buffer.dtype,
+                view: place.view.clone(),
+                len: buffer.len,
+                constant: matches!(buffer.home, Home::Constant(_)),
             }
-        })
+        };
+        sources.iter().map(operand).collect()
+    }
+
+    fn destination(&self, place: &Located) -> Destination {
+        Destination { view: place.view.clone(), len: self.buffers[place.buffer].len }
+    }
+
+    fn unsupported(&self, id: NodeId, unsupported: &schedule::math::Unsupported) -> LowerError {
+        let nodes = self.graph.node(id).name.clone();
+        LowerError { nodes, message: unsupported.to_string(), hint: None }
+    }
+
+    fn types(&self, values: &[Value]) -> Vec<TensorType> {
+        values.iter().map(|&value| self.graph.ty(value).clone()).collect()
     }
 
     fn call(
         &mut self,
+        node: NodeId,
         kernel: Kernel,
         sources: &[(Source, Located)],
         place: &Located,
-        nodes: &str,
         op: &str,
         macs: u64,
     ) {
@@ -246,6 +312,7 @@ impl<'g, 't> Lowering<'g, 't> {
             buffers.push(match argument {
                 Argument::Source(source) => at(source),
                 Argument::Result => place.buffer,
+                Argument::Scratch(_) => self.buffer(Home::Arena, formal.dtype, formal.len),
                 Argument::Packed { source, packing } => {
                     let home = Home::Packed { constant: at(source), packing: packing.clone() };
                     self.buffers.push(Buffer { home, dtype: formal.dtype, len: formal.len });
@@ -253,7 +320,7 @@ impl<'g, 't> Lowering<'g, 't> {
                 }
             });
         }
-        self.calls.push(Call { kernel, buffers, nodes: nodes.to_owned(), op: op.to_owned(), macs });
+        self.calls.push(Call { kernel, buffers, node, op: op.to_owned(), macs, copies: None });
     }
 
     /// A map stage of its own for one result of a view that is no matter of strides.
@@ -268,7 +335,7 @@ impl<'g, 't> Lowering<'g, 't> {
         let place = self.claimed_or_new(value);
         if stage.ty().elements() > 0 {
             let kernel = self.schedule(id, op, stage, sources, &place)?;
-            self.call(kernel, sources, &place, &self.graph.node(id).name.clone(), &op.label(), 0);
+            self.call(id, kernel, sources, &place, &op.label(), 0);
         }
         Ok(place)
     }
@@ -283,12 +350,19 @@ impl<'g, 't> Lowering<'g, 't> {
             return Ok(copy.clone());
         }
         let copy = Located::whole(self.buffer(Home::Arena, ty.dtype, ty.elements()), &ty);
-        self.copy(place, copy.clone(), &ty, &self.graph.node(value.node).name.clone())?;
+        self.copy(value.node, place, copy.clone(), &ty, "its reader needs the elements in row-major order")?;
         self.copies.insert(value, copy.clone());
         Ok(copy)
     }
 
-    fn copy(&mut self, from: Located, to: Located, ty: &TensorType, nodes: &str) -> Result<(), LowerError> {
+    fn copy(
+        &mut self,
+        node: NodeId,
+        from: Located,
+        to: Located,
+        ty: &TensorType,
+        why: &'static str,
+    ) -> Result<(), LowerError> {
         if ty.elements() == 0 {
             return Ok(());
         }
@@ -303,20 +377,24 @@ impl<'g, 't> Lowering<'g, 't> {
             constant: false,
         };
         let destination = Destination { view: to.view.clone(), len: self.buffers[to.buffer].len };
-        let kernel = schedule::lower("copy", &stage, &[operand], &destination, self.target)
-            .map_err(|e| LowerError { nodes: nodes.to_owned(), message: e.to_string(), hint: None })?;
-        self.call(kernel, &[(Source::Operand(0), from)], &to, nodes, "copy", 0);
+        let kernel = schedule::lower("copy", &stage, &[operand], &destination, self.target).map_err(|e| {
+            LowerError { nodes: self.graph.node(node).name.clone(), message: e.to_string(), hint: None }
+        })?;
+        self.call(node, kernel, &[(Source::Operand(0), from)], &to, "copy", 0);
+        if let Some(call) = self.calls.last_mut() {
+            call.copies = Some(why);
+        }
         Ok(())
     }
 
     /// Copies the outputs that were not computed in their place.
     pub fn deliver_outputs(&mut self) -> Result<(), LowerError> {
-        for (k, (name, value)) in self.graph.outputs().iter().enumerate() {
+        for (k, (_, value)) in self.graph.outputs().iter().enumerate() {
             let ty = self.graph.ty(*value).clone();
             let place = Located::whole(self.outputs[k], &ty);
             let from = self.places[value].clone();
-            if from != place {
-                self.copy(from, place, &ty, name)?;
+            if !from.coincides(&place, &ty.shape) {
+                self.copy(value.node, from, place, &ty, "an output lies in the caller's memory")?;
             }
         }
         Ok(())

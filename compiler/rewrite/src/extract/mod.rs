@@ -17,6 +17,7 @@ use std::collections::HashMap;
 
 use egg::{Id, Language};
 use ir::TensorType;
+use loops::Expr;
 use ops::AnyOp;
 
 pub use exact::{Effort, Part, Way};
@@ -99,7 +100,8 @@ fn node_cost(egraph: &EGraph, node: &Node, types: &[TensorType], cost: &dyn Cost
         None => 0.0,
         Some((op, args)) => {
             let inputs: Vec<TensorType> = args.iter().map(|&arg| egraph[arg].data.ty().clone()).collect();
-            let size = if let AnyOp::Fused(fused) = op { fused.epilogue.size() } else { 0 };
+            let size =
+                if let AnyOp::Fused(fused) = op { fused.expressions().map(Expr::size).sum() } else { 0usize };
             cost.cost(op, &inputs, types) * (1.0 + SIMPLER * size as f64)
         }
     }

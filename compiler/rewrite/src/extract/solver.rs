@@ -11,7 +11,7 @@ use good_lp::{
     Expression, ProblemVariables, ResolutionError, Solution as _, SolverModel, Variable, constraint, variable,
 };
 
-use super::problem::{Problem, Solution};
+use super::problem::{Choice, Problem, Solution};
 
 /// What the solver found.
 pub struct Solved {
@@ -38,7 +38,7 @@ pub fn solve(problem: &Problem, known: f64, programs: usize) -> Solved {
             continue;
         }
         let relaxed = match solved < programs {
-            true => relax(problem, &circles, &branch.fixed),
+            true => relax(problem, cost, &circles, &branch.fixed),
             false => Err(ResolutionError::Other("too many programs")),
         };
         solved += 1;
@@ -122,24 +122,33 @@ impl Relaxed {
     }
 }
 
-fn relax(problem: &Problem, circles: &[Circle], fixed: &[(Taken, bool)]) -> Result<Relaxed, ResolutionError> {
+/// The linear program, without choices that alone cost more than the best solution `known`.
+fn relax(
+    problem: &Problem,
+    known: f64,
+    circles: &[Circle],
+    fixed: &[(Taken, bool)],
+) -> Result<Relaxed, ResolutionError> {
     let classes = &problem.classes;
     // The solver's tolerances suit costs that are not far from one.
-    let dearest = classes.iter().flatten().map(|choice| choice.cost).fold(f64::MIN_POSITIVE, f64::max);
+    let costs = classes.iter().flatten().map(|choice| choice.cost).filter(|&cost| cost <= known);
+    let dearest = costs.fold(f64::MIN_POSITIVE, f64::max);
     let mut variables = ProblemVariables::new();
-    let mut add = |(class, choices): (usize, &Vec<_>)| -> Vec<Variable> {
+    let mut add = |(class, choices): (usize, &Vec<Choice>)| -> Vec<Variable> {
         let mut choice = |number| match fixed.iter().find(|(taken, _)| *taken == (class, number)) {
             Some((_, value)) => {
                 let value = f64::from(u8::from(*value));
                 variables.add(variable().min(value).max(value))
             }
+            None if choices[number].cost > known => variables.add(variable().min(0.0).max(0.0)),
             None => variables.add(variable().min(0.0).max(1.0)),
         };
         (0..choices.len()).map(&mut choice).collect()
     };
     let taken: Vec<Vec<Variable>> = classes.iter().enumerate().map(&mut add).collect();
     let costs = taken.iter().flatten().zip(classes.iter().flatten());
-    let objective: Expression = costs.map(|(&variable, choice)| variable * (choice.cost / dearest)).sum();
+    let objective: Expression =
+        costs.map(|(&variable, choice)| variable * (choice.cost.min(dearest) / dearest)).sum();
     let mut model = variables.minimise(objective).using(solver);
     let computed = |class: usize| taken[class].iter().sum::<Expression>();
     // How many choices are taken of `class` that need `need`.

@@ -58,7 +58,7 @@ pub(super) fn nest(
         result(contraction),
     ];
     let mut arguments =
-        vec![Some(Argument::Source(Source::Operand(0))), packed(tiling.weights()), Some(Argument::Result)];
+        vec![Argument::Source(Source::Operand(0)), packed(tiling.weights()), Argument::Result];
     if raised {
         buffers.push(read_only("correction", DType::I32, tiling.padded_columns()));
         arguments.push(packed(tiling.correction()));

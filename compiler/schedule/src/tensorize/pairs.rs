@@ -64,10 +64,10 @@ pub(super) fn nest(
         },
     ];
     let arguments = vec![
-        Some(Argument::Source(Source::Operand(0))),
+        Argument::Source(Source::Operand(0)),
         packed(pairs.weights()),
-        Some(Argument::Result),
-        None,
+        Argument::Result,
+        Argument::Scratch(0),
     ];
     Ok(Arranged { nest: Nest { name: name.to_string(), buffers, body: pairs.body() }, arguments })
 }

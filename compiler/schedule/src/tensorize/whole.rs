@@ -26,11 +26,8 @@ pub(super) fn nest(
         read_only("w", contraction.weights.dtype, weights(contraction).ty().elements()),
         result(contraction),
     ];
-    let arguments = vec![
-        Some(Argument::Source(Source::Operand(0))),
-        packed(weights(contraction)),
-        Some(Argument::Result),
-    ];
+    let arguments =
+        vec![Argument::Source(Source::Operand(0)), packed(weights(contraction)), Argument::Result];
     Ok(Arranged { nest: Nest { name: name.to_string(), buffers, body: body(contraction) }, arguments })
 }
 
