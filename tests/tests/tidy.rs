@@ -182,7 +182,10 @@ fn rule_tables() -> String {
             if tables.last().is_none_or(|(last, _)| last != path) {
                 let theme = source.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap();
                 let heading = format!("**{}** (phase {})", theme.trim_end_matches('.'), phase + 1);
-                tables.push((path, format!("{heading}\n\n| rule | what it says | tolerance |\n|---|---|--:|\n")));
+                tables.push((
+                    path,
+                    format!("{heading}\n\n| rule | what it says | tolerance |\n|---|---|--:|\n"),
+                ));
             }
             let says = says(source, &line).unwrap_or_else(|| panic!("{} has no doc comment", rule.name));
             let row = format!("| `{}` | {} | {} |\n", rule.name, says.replace('|', "\\|"), rule.tolerance);

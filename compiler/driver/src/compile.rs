@@ -13,7 +13,8 @@ use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
 use crate::lower::{LowerError, Lowered, lower};
 use crate::metadata::{
-    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewriting, SCHEMA_VERSION, TargetFacts,
+    Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -193,6 +194,7 @@ fn describe(
         undefined_symbols: audit.undefined,
         dropped: rewritten.dropped.iter().map(Dropped::from).collect(),
         macs_saved: rewritten.macs_saved,
+        rewriting: Rewriting::from(rewritten),
         macs: lowered.kernels.iter().map(|kernel| kernel.macs).sum(),
         kernels: lowered.kernels.iter().map(Kernel::from).collect(),
     })
