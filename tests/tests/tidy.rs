@@ -171,7 +171,7 @@ fn rule_tables() -> String {
     let mut themes: Vec<(PathBuf, String)> =
         files.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect();
     themes.sort();
-    let mut tables: Vec<(&Path, String)> = Vec::new();
+    let mut tables: Vec<((usize, &Path), String)> = Vec::new();
     for (phase, rules) in rewrite::rules::phases().into_iter().enumerate() {
         for rule in rules {
             let line = format!("name: \"{}\"", rule.name);
@@ -179,11 +179,12 @@ fn rule_tables() -> String {
                 .iter()
                 .find(|(_, source)| source.contains(&line))
                 .unwrap_or_else(|| panic!("no file under rules/ has {line}"));
-            if tables.last().is_none_or(|(last, _)| last != path) {
+            let place = (phase, path.as_path());
+            if tables.last().is_none_or(|(last, _)| *last != place) {
                 let theme = source.lines().next().and_then(|line| line.strip_prefix("//! ")).unwrap();
                 let heading = format!("**{}** (phase {})", theme.trim_end_matches('.'), phase + 1);
                 tables.push((
-                    path,
+                    place,
                     format!("{heading}\n\n| rule | what it says | tolerance |\n|---|---|--:|\n"),
                 ));
             }
