@@ -13,7 +13,8 @@ use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
 use crate::lower::{LowerError, Lowered, lower};
 use crate::metadata::{
-    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewrite, SCHEMA_VERSION, TargetFacts, Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewrite, Rewriting, SCHEMA_VERSION,
+    TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -40,8 +41,6 @@ pub struct Artifact {
     pub archive: Vec<u8>,
     /// The graph as it was imported, its inputs and outputs laid out as the library's, for the reference evaluator.
     pub reference: ops::Graph,
-    /// Of the rewritten graph, by the target's cost model.
-    pub modelled_cost: f64,
 }
 
 impl Artifact {
@@ -95,13 +94,7 @@ pub fn compile_graph(
         watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
     let metadata = describe(model, &rewritten, &lowered, &object, options, &public)?;
-    Ok(Artifact {
-        metadata,
-        object: object.bytes,
-        archive,
-        reference: imported,
-        modelled_cost: rewritten.cost,
-    })
+    Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
 }
 
 pub fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
@@ -202,6 +195,7 @@ fn describe(
         undefined_symbols: audit.undefined,
         dropped: rewritten.dropped.iter().map(Dropped::from).collect(),
         macs_saved: rewritten.macs_saved,
+        rewriting: Rewriting::from(rewritten),
         macs: lowered.kernels.iter().map(|kernel| kernel.macs).sum(),
         kernels: lowered.kernels.iter().map(Kernel::from).collect(),
     })

@@ -9,7 +9,8 @@ use crate::table::table;
 
 /// The graph that was imported.
 pub fn before(graph: &Graph, optimized: &Optimized) -> String {
-    let about = format!("before: {} operators, cost {:.0}", operators(graph), optimized.cost_before);
+    let about =
+        format!("before: {} operators, {:.0} modelled cycles", operators(graph), optimized.cost_before);
     format!("// {about}\n{}", ir::print_elided(graph))
 }
 
@@ -17,7 +18,8 @@ pub fn before(graph: &Graph, optimized: &Optimized) -> String {
 pub fn after(optimized: &Optimized) -> String {
     let Optimized { graph, fired, dropped, nodes, classes, complete, cost, cost_before, .. } = optimized;
     let share = 100.0 * cost / cost_before.max(f64::MIN_POSITIVE);
-    let mut about = format!("after: {} operators, cost {cost:.0} ({share:.1} %)\n", operators(graph));
+    let count = operators(graph);
+    let mut about = format!("after: {count} operators, {cost:.0} modelled cycles ({share:.1} %)\n");
     let end = if *complete { "all that the rules say" } else { "cut off at its limit: forms may be missing" };
     about += &format!("e-graph: {nodes} nodes in {classes} classes, {end}\n");
     about += &extraction(optimized);
