@@ -140,6 +140,9 @@ pub struct Kernel {
     /// Read and written, weights included.
     pub bytes: usize,
     pub weights_bytes: usize,
+    /// By the target's cost model, which compares forms and does not tell the time; 0 in files of older compilers.
+    #[serde(default)]
+    pub modelled_cycles: u64,
 }
 
 impl From<&KernelReport> for Kernel {
@@ -151,6 +154,7 @@ impl From<&KernelReport> for Kernel {
             macs: report.macs,
             bytes: report.bytes,
             weights_bytes: report.weights_bytes,
+            modelled_cycles: report.modelled_cycles,
         }
     }
 }

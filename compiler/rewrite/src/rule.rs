@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use egg::{Applier, Id, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
-use ir::{Tensor, TensorType};
+use ir::{Scalar, Tensor, TensorType};
 use ops::{AnyOp, Op, OpKind};
 
 use crate::map::Map;
@@ -113,6 +113,11 @@ impl<'a> Site<'a> {
         let map = Map::of(op, &key.1).map(Arc::new);
         self.egraph.analysis.maps.borrow_mut().insert(key, map.clone());
         map
+    }
+
+    /// The value of every element of `class`, if it is a constant that is the same everywhere.
+    pub fn uniform(&self, class: Id) -> Option<f64> {
+        self.egraph[class].data.uniform.map(Scalar::as_f64)
     }
 
     pub fn is_constant(&self, class: Id) -> bool {

@@ -19,8 +19,8 @@ pub const PROLOGUES: &[Rule] = &[Rule { name: "fuse-prologue", tolerance: 1e-6, 
 const MOST_NODES: usize = 128;
 const MOST_DEPTH: usize = 40;
 
-/// Other tensors that epilogue and prologues read: each is a pointer to keep, and without a bound epilogues would reach through
-/// all residual blocks of a network.
+/// Other tensors that epilogue and prologues read: each is a pointer to keep, and without a bound epilogues would reach
+/// through all residual blocks of a network.
 const MOST_READS: usize = 4;
 
 /// Fused chains of elementwise operators alone that a class may hold: one is enough, others are the same work
@@ -40,7 +40,8 @@ fn fuse_epilogue(site: &Site, found: &mut Found) {
         let producer = site.egraph.find(arg);
         let in_place =
             || (0..args.len()).all(|k| !site.same(args[k], producer) || map.reads_in_place(k, shape));
-        if tried.contains(&producer) || site.is_constant(producer) {
+        // Work that changes nothing would be done again and again.
+        if producer == site.class || tried.contains(&producer) || site.is_constant(producer) {
             continue;
         }
         tried.push(producer);
@@ -157,6 +158,9 @@ impl<'a> Root<'a> {
             }
             Expr::Read { source: Source::Operand(k), index } => {
                 let class = site.egraph.find(map_args[*k]);
+                if let Some(value) = site.egraph[class].data.uniform {
+                    return Some(Expr::Const(value));
+                }
                 let known = args.iter().position(|&arg| arg == class);
                 let operand = known.unwrap_or_else(|| {
                     args.push(class);
@@ -167,6 +171,9 @@ impl<'a> Root<'a> {
             _ => None,
         });
         within_limits("epilogue", &epilogue, args.len() - self.operands)?;
+        if self.is_known(site, &args, &epilogue) {
+            return Ok(None);
+        }
         Ok(Some(self.term(epilogue, map.dtype, self.prologues.clone(), args)))
     }
 
@@ -236,6 +243,23 @@ impl<'a> Root<'a> {
         let mut types = site.types(&self.args[..self.operands]);
         self.prologues.iter().for_each(|prologue| types[prologue.operand].dtype = prologue.dtype);
         types
+    }
+
+    /// Whether the class has a form of the same root over the same operands whose epilogue is no larger and reads
+    /// nothing else: the new one would never be taken, and equal terms can be written in ever larger ones.
+    fn is_known(&self, site: &Site, args: &[Id], epilogue: &Expr) -> bool {
+        let (root, others) = args.split_at(self.operands);
+        site.forms_of::<Fused>(site.class).any(|(known, known_args)| {
+            let same = |(&a, &b): (&Id, &Id)| site.same(a, b);
+            known.root_operands == self.operands
+                && *known.root == *self.op
+                && known.prologues == self.prologues
+                && known_args[..self.operands].iter().zip(root).all(same)
+                && known_args[self.operands..]
+                    .iter()
+                    .all(|&arg| others.iter().any(|&other| site.same(arg, other)))
+                && known.epilogue.size() <= epilogue.size()
+        })
     }
 
     fn is_chain(&self, site: &Site) -> bool {
