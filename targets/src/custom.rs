@@ -2,7 +2,7 @@
 
 use crate::description::Arch;
 use crate::presets::PRESETS;
-use crate::{FloatUnit, Target, TargetError, Vector};
+use crate::{Costs, FloatUnit, Target, TargetError, Vector};
 
 impl Target {
     /// A target from LLVM's words alone. A CPU that a preset knows is described by that preset; else the description
@@ -17,6 +17,7 @@ impl Target {
             .filter_map(|(name, _)| Target::preset(name).ok())
             .find(|preset| !cpu.is_empty() && preset.cpu == cpu && Arch::of(&preset.triple) == Some(arch));
         // Features can take away from a preset, too: they are judged from the arch's words then.
+        let costs = known.as_ref().map_or_else(Costs::default, |preset| preset.costs.clone());
         let (float, vector, caches) = match known {
             Some(preset) if given.0.is_empty() => (preset.float, preset.vector, preset.caches),
             preset => {
@@ -37,6 +38,7 @@ impl Target {
             float,
             vector,
             caches,
+            costs,
             instructions: Vec::new(),
             runner: None,
         })

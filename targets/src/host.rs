@@ -1,6 +1,6 @@
 //! The machine that the compiler runs on.
 
-use crate::{Cache, FloatUnit, Runner, Target, TargetError, Vector};
+use crate::{Cache, Costs, FloatUnit, Runner, Target, TargetError, Vector};
 
 impl Target {
     /// This machine: its vector unit, caches and features are asked of the CPU and the operating system.
@@ -61,6 +61,17 @@ fn describe() -> Result<Target, TargetError> {
     if v4 && has(&["avx512vnni"]) {
         target.instructions.extend(["vpdpbusd".into(), "vpdpbusd256".into()]);
     }
+    // Zen 4 does 512 bits in two halves.
+    let rate = if cpu == "znver4" && bits == 512 { 1.0 } else { 2.0 };
+    target.costs = Costs {
+        issue: 4.0,
+        vector: rate,
+        loads: rate,
+        memory: 8.0,
+        overlap: true,
+        start: 200.0,
+        ..target.costs
+    };
     target.description = format!("this machine: x86-64, {bits}-bit vectors");
     Ok(target)
 }
@@ -106,6 +117,7 @@ fn describe() -> Result<Target, TargetError> {
     if features.contains(&("dotprod", true)) {
         target.instructions.push("sdot".into());
     }
+    target.costs = Costs { issue: 3.0, vector: 2.0, loads: 2.0, memory: 6.0, overlap: true, ..target.costs };
     target.description = "this machine: aarch64, 128-bit vectors".into();
     Ok(target)
 }
@@ -140,6 +152,7 @@ fn blank(triple: &str, cpu: &str) -> Target {
             scalar_operand: false,
         },
         caches: Vec::new(),
+        costs: Costs::default(),
         instructions: Vec::new(),
         runner: None,
     }
@@ -157,7 +170,7 @@ fn caches() -> Vec<Cache> {
             let level: usize = read("level")?.trim().parse().ok()?;
             let size = read("size")?;
             let kib: usize = size.trim().strip_suffix('K')?.parse().ok()?;
-            data.then_some((level, Cache { bytes: kib * 1024 }))
+            data.then_some((level, Cache { bytes: kib * 1024, bytes_per_cycle: 128.0 / (1 << level) as f64 }))
         })
         .collect();
     caches.sort_by_key(|(level, _)| *level);

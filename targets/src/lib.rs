@@ -36,6 +36,8 @@ pub struct Target {
     pub vector: Vector,
     #[serde(default)]
     pub caches: Vec<Cache>,
+    #[serde(default)]
+    pub costs: Costs,
     /// Names of instructions from the instruction table that this machine has.
     #[serde(default)]
     pub instructions: Vec<String>,
@@ -80,6 +82,63 @@ pub struct Vector {
 #[serde(deny_unknown_fields)]
 pub struct Cache {
     pub bytes: usize,
+    /// What it delivers.
+    #[serde(default = "cache_rate")]
+    pub bytes_per_cycle: f64,
+}
+
+fn cache_rate() -> f64 {
+    16.0
+}
+
+/// What things take, in cycles: for comparing one form of a computation with another, not for telling the time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Costs {
+    /// Scalar instructions that one cycle begins.
+    pub issue: f64,
+    /// A scalar float multiply-add; a machine without an FPU calls a function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub float: Option<f64>,
+    /// Multiply-adds of the widest vector that one cycle begins.
+    pub vector: f64,
+    /// Loads or stores of the widest vector that one cycle begins.
+    pub loads: f64,
+    /// Cycles until the next multiply-add can use a vector one's result.
+    pub latency: f64,
+    /// More cycles of a load from read-only memory (the wait states of a flash without a cache).
+    pub constant_wait: f64,
+    /// Bytes per cycle from behind the last cache.
+    pub memory: f64,
+    /// Waiting for memory goes on beside computing: out of order, or with hardware that fetches ahead.
+    pub overlap: bool,
+    /// Of starting a kernel: the call, the addresses, first misses.
+    pub start: f64,
+}
+
+impl Default for Costs {
+    fn default() -> Costs {
+        Costs {
+            issue: 1.0,
+            float: None,
+            vector: 1.0,
+            loads: 1.0,
+            latency: 4.0,
+            constant_wait: 0.0,
+            memory: 4.0,
+            overlap: false,
+            start: 100.0,
+        }
+    }
+}
+
+impl Target {
+    /// Cycles of a scalar float multiply-add.
+    pub fn float_cycles(&self) -> f64 {
+        // About what the compiler's runtime takes for a multiplication and an addition on a Cortex-M.
+        const CALLED: f64 = 80.0;
+        self.costs.float.unwrap_or(if self.float.bits == 0 { CALLED } else { 1.0 })
+    }
 }
 
 /// How to run a program for the target on the developer's machine.

@@ -3,4 +3,5 @@
 pub mod classes;
 pub mod onnx_cases;
 pub mod random_graphs;
+pub mod spellings;
 pub mod values;

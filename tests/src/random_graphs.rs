@@ -2,15 +2,16 @@
 
 use ir::{TensorType, Value};
 use ops::ops::{
-    add::Add, average_pool::AveragePool, concat::Concat, conv::Conv, matmul::Matmul, max_pool::MaxPool,
-    mul::Mul, pad::Pad, reduce::Reduce, relu::Relu, reshape::Reshape, slice::Slice, softmax::Softmax,
-    split::Split, sub::Sub, transpose::Transpose,
+    add::Add, average_pool::AveragePool, concat::Concat, conv::Conv, identity::Identity, matmul::Matmul,
+    max_pool::MaxPool, mul::Mul, pad::Pad, reduce::Reduce, relu::Relu, reshape::Reshape, slice::Slice,
+    softmax::Softmax, split::Split, sub::Sub, transpose::Transpose,
 };
 use ops::shape::{Layout, Pool, Window};
 use ops::{AnyOp, Graph};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use crate::spellings::{SPELLINGS, spelled};
 use crate::values::integers;
 
 /// One more node over the values there are; what does not fit them is left out.
@@ -49,6 +50,8 @@ pub enum Step {
     /// With the other operand's last two axes exchanged.
     Matmul(Index, Index),
     Softmax(Index, usize),
+    /// An operator written out in primitive ones.
+    Spelled(Index, usize),
 }
 
 pub fn any_step() -> impl Strategy<Value = Step> {
@@ -72,6 +75,7 @@ pub fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(x, steps)| Step::Slice(x, steps)),
         (index(), index()).prop_map(|(a, b)| Step::Matmul(a, b)),
         (index(), 0usize..4).prop_map(|(x, axis)| Step::Softmax(x, axis)),
+        (index(), 0usize..SPELLINGS).prop_map(|(x, number)| Step::Spelled(x, number)),
     ]
 }
 
@@ -200,6 +204,11 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
             (Matmul.into(), vec![a, other.map_or(b, |values| values[0])])
         }
         Step::Softmax(x, axis) => (Softmax { axis: *axis }.into(), vec![pick(x, values)]),
+        // Several nodes, of which this is the last.
+        Step::Spelled(x, number) => {
+            let x = pick(x, values);
+            (Identity.into(), vec![spelled(graph, *number, x).unwrap_or(x)])
+        }
     }
 }
 

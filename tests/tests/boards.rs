@@ -51,7 +51,7 @@ fn emulated() -> Vec<Target> {
 
 fn compile(model: &Path, target: &Target, shapes: &[(String, Vec<usize>)]) -> Artifact {
     let pins = onnx::Options { shapes: shapes.to_vec(), ..onnx::Options::default() };
-    let options = Options { name: None, pins };
+    let options = Options { pins, ..Options::default() };
     onnxc::compile(model, target, &options, &mut Watch::default())
         .unwrap_or_else(|error| panic!("{} for {}: {error:?}", model.display(), target.name))
 }

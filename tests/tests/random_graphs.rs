@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
 use targets::Target;
 use tests::random_graphs::{any_step, build};
-use tests::values::{compare, inputs};
+use tests::values::{cancelled, compare, inputs};
 
 /// What rewriting and vector arithmetic may round; values grow by products, and differences cancel.
 const TOLERANCE: f64 = 1e-4;
@@ -28,15 +28,9 @@ fn compiled(graph: &Graph, target: &Target, inputs: &[Tensor]) -> Result<Vec<Ten
     Ok(execution.map_err(|diagnostic| diagnostic.to_string())?.outputs)
 }
 
-/// Sums of inputs of magnitude 4 that are nearly zero may be anything in the last places of the terms.
-const CANCELLED: f64 = 1e-6;
-
 fn same(given: &[Tensor], wanted: &[Tensor]) -> Result<(), String> {
     given.iter().zip(wanted).try_for_each(|(given, wanted)| {
-        let mut pairs = given.scalars().zip(wanted.scalars());
-        let cancelled =
-            given.ty == wanted.ty && pairs.all(|(a, b)| (a.as_f64() - b.as_f64()).abs() <= CANCELLED);
-        if cancelled { Ok(()) } else { compare(wanted, given, TOLERANCE) }
+        if cancelled(given, wanted) { Ok(()) } else { compare(wanted, given, TOLERANCE) }
     })
 }
 

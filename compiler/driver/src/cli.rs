@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use targets::Target;
 
 use crate::diagnostic::{Diagnostic, code};
+use crate::io_layout::Wish;
+use crate::picture::Form;
 use crate::watch::Dump;
 
 /// Compiles ONNX models ahead of time into static libraries for x86, ARM Cortex-A and Cortex-M, and RISC-V.
@@ -34,6 +36,8 @@ pub enum Command {
     Check(Check),
     /// Compiles a model into a static library, its header and its description.
     Compile(Compile),
+    /// Says what became of a model's nodes: which kernels they are in, what those cost, and what was not done and why.
+    Explain(Explain),
     /// Runs a model, or a library that `compile` wrote for this machine.
     Run(Run),
     /// Compares a model's compiled code with the reference evaluator, or with expected outputs.
@@ -148,6 +152,10 @@ pub struct Compile {
     /// Prefix of the library's symbols and files [default: the model's file name as a C identifier].
     #[arg(long, value_parser = name)]
     pub name: Option<String>,
+    #[command(flatten)]
+    pub rewriting: RewritingArgs,
+    #[command(flatten)]
+    pub io: IoArgs,
     /// Fails if the arena takes more: bytes, or 64K, 2M.
     #[arg(long, value_name = "BYTES", value_parser = memory)]
     pub max_ram: Option<usize>,
@@ -157,6 +165,71 @@ pub struct Compile {
     /// Prints what a stage leaves (may be repeated).
     #[arg(long, value_enum, value_name = "STAGE")]
     pub dump: Vec<Dump>,
+}
+
+/// How the graph is rewritten.
+#[derive(Debug, Args)]
+pub struct RewritingArgs {
+    /// Where convolutions, pools and their like keep their channels; one layout for all is for comparison.
+    #[arg(long, value_enum, default_value_t = Layout::Chosen, value_name = "LAYOUT")]
+    pub layout: Layout,
+    /// Takes nothing for granted about the range of activations. Without it, inputs of the model and of its
+    /// convolutions and matrix products are taken to be numbers within ±1e6: channels that are then constant zero are
+    /// dropped, and outputs stay the same to the bit.
+    #[arg(long)]
+    pub exact: bool,
+}
+
+impl RewritingArgs {
+    pub fn options(&self) -> rewrite::Options {
+        let channels =
+            if self.exact { rewrite::ConstantChannels::Exact } else { rewrite::ConstantChannels::default() };
+        rewrite::Options { layout: self.layout.choice(), channels, ..rewrite::Options::default() }
+    }
+}
+
+/// What the library's inputs and outputs look like.
+#[derive(Debug, Args)]
+pub struct IoArgs {
+    /// The library's inputs and outputs of 3 and more axes in this layout, or the one of a name (may be repeated):
+    /// nhwc puts axis 1 last; nchw is the model's own order. Files keep the model's order.
+    #[arg(long, value_name = "[NAME=]nhwc|nchw")]
+    pub io_layout: Vec<Wish>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// Wherever it is cheapest, operator by operator.
+    Chosen,
+    /// Channels first, all of them.
+    Nchw,
+    /// Channels last, all of them.
+    Nhwc,
+}
+
+impl Layout {
+    fn choice(self) -> rewrite::LayoutChoice {
+        match self {
+            Layout::Chosen => rewrite::LayoutChoice::Chosen,
+            Layout::Nchw => rewrite::LayoutChoice::Fixed(ops::shape::Layout::ChannelsFirst),
+            Layout::Nhwc => rewrite::LayoutChoice::Fixed(ops::shape::Layout::ChannelsLast),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A node of the ONNX model, by its name (without one: all kernels, and all that was declined).
+    pub node: Option<String>,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub rewriting: RewritingArgs,
+    /// Draws the kernels and what they hand on: an .svg file, or an .html page with a table.
+    #[arg(long, value_name = "FILE", value_parser = picture)]
+    pub picture: Option<(PathBuf, Form)>,
 }
 
 #[derive(Debug, Args)]
@@ -188,6 +261,10 @@ pub struct Verify {
     pub model: ModelArgs,
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub rewriting: RewritingArgs,
+    #[command(flatten)]
+    pub io: IoArgs,
     /// Where the compiled code runs [default: host if the target is this machine's, else qemu].
     #[arg(long, value_enum)]
     pub on: Option<On>,
@@ -211,6 +288,15 @@ pub enum On {
     Host,
     /// In the emulator that the target names.
     Qemu,
+}
+
+fn picture(text: &str) -> Result<(PathBuf, Form), String> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg") => Ok((path, Form::Svg)),
+        Some("html") => Ok((path, Form::Html)),
+        _ => Err("write FILE.svg or FILE.html".to_owned()),
+    }
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

@@ -3,14 +3,17 @@
 use std::path::Path;
 
 use codegen::CodegenError;
+use rewrite::{CostModel, Optimized};
 use sha2::{Digest, Sha256};
 use targets::Target;
 
+use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, Kind, code};
 use crate::interface::ports;
+use crate::io_layout::{PublicLayouts, Wish};
 use crate::lower::{LowerError, Lowered, lower};
 use crate::metadata::{
-    ABI_VERSION, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -22,6 +25,9 @@ pub struct Options {
     pub name: Option<String>,
     /// What is pinned before anything is inferred.
     pub pins: onnx::Options,
+    pub rewriting: rewrite::Options,
+    /// Layouts of public inputs and outputs other than the model's.
+    pub io_layout: Vec<Wish>,
 }
 
 /// A compiled model, ready to be written or run.
@@ -32,7 +38,7 @@ pub struct Artifact {
     pub object: Vec<u8>,
     /// The object in an archive: `lib<name>.a`.
     pub archive: Vec<u8>,
-    /// The graph as it was imported, for the reference evaluator.
+    /// The graph as it was imported, its inputs and outputs laid out as the library's, for the reference evaluator.
     pub reference: ops::Graph,
 }
 
@@ -72,21 +78,25 @@ pub fn compile_graph(
     options: &Options,
     watch: &mut Watch,
 ) -> Result<Artifact, Diagnostics> {
+    let public = PublicLayouts::of(&imported, &options.io_layout)?;
+    let imported = public.apply(&imported).map_err(|error| Diagnostic::bug(error.to_string()))?;
     watch.graph(Dump::Import, &imported)?;
-    let graph = watch.stage("rewrite", || rewrite(&imported))?;
-    watch.graph(Dump::Rewrite, &graph)?;
-    let lowered =
-        watch.stage("lower", || lower(&graph, target, name)).map_err(|error| declined(&error, target))?;
+    let cost = TargetCost::new(target);
+    let rewritten = watch.stage("rewrite", || rewrite(&imported, &cost, &options.rewriting))?;
+    watch.rewriting(&imported, &rewritten)?;
+    let lowered = watch
+        .stage("lower", || lower(&rewritten.graph, target, name))
+        .map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
     let object =
         watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
-    let metadata = describe(model, &lowered, &object, options)?;
+    let metadata = describe(model, &rewritten, &lowered, &object, options, &public)?;
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
 }
 
-fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
+pub fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     match &options.name {
         Some(name) if identifier::is_identifier(name) => Ok(name.clone()),
         Some(name) => {
@@ -100,12 +110,13 @@ fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
     }
 }
 
-fn rewrite(graph: &ops::Graph) -> Result<ops::Graph, Diagnostic> {
-    let cost = rewrite::DefaultCost::default();
-    match rewrite::optimize(graph, &cost, &rewrite::Options::default()) {
-        Ok(optimized) => Ok(optimized.graph),
-        Err(error) => Err(Diagnostic::bug(error.to_string())),
-    }
+/// The cheapest form of an imported graph.
+pub fn rewrite(
+    graph: &ops::Graph,
+    cost: &dyn CostModel,
+    options: &rewrite::Options,
+) -> Result<Optimized, Diagnostic> {
+    rewrite::optimize(graph, cost, options).map_err(|error| Diagnostic::bug(error.to_string()))
 }
 
 /// A graph that this target cannot have.
@@ -149,9 +160,11 @@ fn sha256(model: &Path) -> Result<String, Diagnostic> {
 /// What the output directory says of itself.
 fn describe(
     model: Model,
+    rewritten: &Optimized,
     lowered: &Lowered,
     object: &codegen::Object,
     options: &Options,
+    public: &PublicLayouts,
 ) -> Result<Metadata, Diagnostic> {
     let name = lowered.module.name.clone();
     let audit = audit::audit(&object.bytes, &name)?;
@@ -167,9 +180,10 @@ fn describe(
             dims: pins.dims.iter().cloned().collect(),
             shapes: pins.shapes.iter().cloned().collect(),
             set: pins.scalars.iter().cloned().collect(),
+            exact: options.rewriting.channels == rewrite::ConstantChannels::Exact,
         },
-        inputs: ports(&lowered.inputs),
-        outputs: ports(&lowered.outputs),
+        inputs: ports(&lowered.inputs, &public.inputs),
+        outputs: ports(&lowered.outputs, &public.outputs),
         memory: Memory {
             arena_bytes: lowered.arena_bytes,
             arena_align: codegen::ALIGN,
@@ -177,6 +191,8 @@ fn describe(
             code_bytes: object.code_bytes,
         },
         undefined_symbols: audit.undefined,
+        dropped: rewritten.dropped.iter().map(Dropped::from).collect(),
+        macs_saved: rewritten.macs_saved,
         macs: lowered.kernels.iter().map(|kernel| kernel.macs).sum(),
         kernels: lowered.kernels.iter().map(Kernel::from).collect(),
     })

@@ -105,25 +105,37 @@ impl Given {
             let there = if there.is_empty() { "nothing".to_owned() } else { there };
             return Err(Diagnostic::usage(
                 code::DATA,
-                format!("no data for {} `{}` ({}); given: {there}", side.word(), port.name, port.ty),
+                format!(
+                    "no data for {} `{}` ({}); given: {there}",
+                    side.word(),
+                    port.name,
+                    port.model_type()
+                ),
             )
             .with_hint(format!("`{}`, `{}` and `{}` would be found", names[0], names[2], names[4])));
         };
         fitting(tensor, port).ok_or_else(|| {
             Diagnostic::usage(
                 code::DATA,
-                format!("{} `{}` is {}, but the data is {}", side.word(), port.name, port.ty, tensor.ty),
+                format!(
+                    "{} `{}` is {}, but the data is {}",
+                    side.word(),
+                    port.name,
+                    port.model_type(),
+                    tensor.ty
+                ),
             )
         })
     }
 }
 
-/// `tensor` as the port's type: the same, or the bits that NumPy has no name for.
+/// `tensor`, in the model's order of axes, as the port's type: the same, or the bits that NumPy has no name for.
 fn fitting(tensor: &Tensor, port: &Port) -> Option<Tensor> {
+    let ty = port.model_type();
     let bits = tensor.ty.dtype == DType::U16 && port.ty.dtype == DType::BF16;
     let same = tensor.ty.dtype == port.ty.dtype || bits;
-    (same && tensor.ty.shape == port.ty.shape)
-        .then(|| Tensor { ty: port.ty.clone(), data: std::sync::Arc::clone(&tensor.data) })
+    (same && tensor.ty.shape == ty.shape)
+        .then(|| port.from_model(Tensor { ty, data: std::sync::Arc::clone(&tensor.data) }))
 }
 
 /// A case to verify: inputs and expected outputs, and where they came from.
@@ -169,7 +181,7 @@ mod tests {
     #[test]
     fn ports_are_found_under_many_names() {
         let tensor = Tensor::from_slice([2], &[1.0f32, 2.0]);
-        let ports = ports(&[("a:0".to_owned(), tensor.ty.clone())]);
+        let ports = ports(&[("a:0".to_owned(), tensor.ty.clone())], &[]);
         for name in ["a:0", "a_0", "in_a:0", "in_a_0", "input_0", "in_0"] {
             assert_eq!(
                 given(&[(name, tensor.clone())]).bind(&ports, Side::Inputs),
@@ -183,7 +195,7 @@ mod tests {
 
     #[test]
     fn types_must_fit() {
-        let ports = ports(&[("x".to_owned(), TensorType::new(DType::BF16, [2]))]);
+        let ports = ports(&[("x".to_owned(), TensorType::new(DType::BF16, [2]))], &[]);
         let bits = Tensor::from_slice([2], &[1u16, 2]);
         assert_eq!(given(&[("x", bits.clone())]).bind(&ports, Side::Inputs).unwrap()[0].ty, ports[0].ty);
         let wrong = given(&[("x", bits.reshaped([1, 2]))]).bind(&ports, Side::Inputs).unwrap_err();

@@ -47,6 +47,8 @@ pub mod code {
     pub const DATA: &str = "E0006";
     /// There is no way to run the target's code here.
     pub const CANNOT_RUN: &str = "E0007";
+    /// The model has no node of that name.
+    pub const NODE: &str = "E0008";
     /// The model is supported, but not for this target.
     pub const TARGET_CANNOT: &str = "E0210";
     /// The library needs more memory than the user allows.

@@ -92,7 +92,8 @@ fn fields(ports: &[Port], qualifier: &str) -> String {
     }
     let field = |port: &Port| {
         let (c_type, field) = (port.c_type(), &port.field);
-        let ty = comment_safe(&port.ty.to_string());
+        let order = if port.layout.is_some() { ", channels last" } else { "" };
+        let ty = comment_safe(&port.ty.to_string()) + order;
         format!("    {qualifier}{c_type} *{field}; /* \"{}\": {ty} */\n", comment_safe(&port.name))
     };
     ports.iter().map(field).collect()

@@ -10,7 +10,7 @@ mod value;
 
 use std::fmt;
 
-use ir::{NodeKind, TensorType};
+use ir::{NodeId, NodeKind, TensorType};
 use targets::Target;
 
 use value::Lowering;
@@ -28,6 +28,8 @@ pub struct Lowered<'a> {
 /// One kernel's call in the per-node table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelReport {
+    /// The node of the lowered graph that it computes, or a part of it.
+    pub node: NodeId,
     /// The names of the ONNX nodes that it computes, joined by `+`.
     pub nodes: String,
     pub op: String,
@@ -37,6 +39,10 @@ pub struct KernelReport {
     /// Bytes that it reads and writes, weights included.
     pub bytes: usize,
     pub weights_bytes: usize,
+    /// What it takes by the target's cost model.
+    pub modelled_cycles: u64,
+    /// Why elements are moved that were computed already, if that is all it does.
+    pub copies: Option<&'static str>,
 }
 
 /// Why a graph cannot be lowered for a target.

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use rewrite::Optimized;
+
 use crate::diagnostic::Diagnostic;
+use crate::rewriting;
 
 /// A stage whose result `--dump` can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
@@ -10,7 +13,7 @@ use crate::diagnostic::Diagnostic;
 pub enum Dump {
     /// The graph as it came out of the model.
     Import,
-    /// The graph after rewriting.
+    /// The graphs before and after rewriting, and which rules fired.
     Rewrite,
     /// The kernels as loop nests.
     Loops,
@@ -52,12 +55,26 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Between two stages over graphs: in debug builds every invariant is checked.
+    /// Between two stages over graphs.
     pub fn graph(&mut self, dump: Dump, graph: &ops::Graph) -> Result<(), Diagnostic> {
-        if cfg!(debug_assertions) {
-            ir::verify(graph).map_err(|error| Diagnostic::bug(format!("after {dump:?}: {error}")))?;
-        }
+        verified(dump, graph)?;
         self.keep(dump, || ir::print_elided(graph));
         Ok(())
+    }
+
+    /// After rewriting: both graphs, each a text of its own.
+    pub fn rewriting(&mut self, before: &ops::Graph, optimized: &Optimized) -> Result<(), Diagnostic> {
+        verified(Dump::Rewrite, &optimized.graph)?;
+        self.keep(Dump::Rewrite, || rewriting::before(before, optimized));
+        self.keep(Dump::Rewrite, || rewriting::after(optimized));
+        Ok(())
+    }
+}
+
+/// In debug builds every invariant is checked.
+fn verified(dump: Dump, graph: &ops::Graph) -> Result<(), Diagnostic> {
+    match cfg!(debug_assertions) {
+        true => ir::verify(graph).map_err(|error| Diagnostic::bug(format!("after {dump:?}: {error}"))),
+        false => Ok(()),
     }
 }

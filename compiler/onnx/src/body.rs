@@ -202,7 +202,7 @@ impl<'m> Importer<'m> {
         let order = order(nodes);
         for node in &order.cyclic {
             let problem = Problem::invalid(code::GRAPH, "nodes wait for each other in a cycle");
-            self.problems.report(problem.at(node_name(node, place)));
+            self.problems.report(problem.at(node_name(node, &place.prefix)));
             scope.poison(&node.output);
         }
         for node in order.nodes {
@@ -225,7 +225,7 @@ impl<'m> Importer<'m> {
         scope: &mut Scope<'m, '_>,
         place: &Place<'m, '_>,
     ) {
-        let name = node_name(node, place);
+        let name = node_name(node, &place.prefix);
         let outputs = self.outputs(node, &name, read, scope, place).unwrap_or_else(|failure| {
             if let Failure::Problem(problem) = failure {
                 self.problems.report(problem.at(&name));
@@ -445,14 +445,14 @@ pub(crate) fn operators() -> HashMap<(&'static str, &'static str), Vec<&'static 
     operators
 }
 
-/// A node without a name goes by its first output.
-fn node_name(node: &NodeProto, place: &Place) -> String {
+/// A node without a name goes by its first output. `prefix` says in which branch or function it is.
+pub(crate) fn node_name(node: &NodeProto, prefix: &str) -> String {
     let name = if node.name.is_empty() {
         node.output.iter().find(|name| !name.is_empty())
     } else {
         Some(&node.name)
     };
-    format!("{}{}", place.prefix, name.map_or(node.op_type.as_str(), String::as_str))
+    format!("{prefix}{}", name.map_or(node.op_type.as_str(), String::as_str))
 }
 
 fn operator_of(node: &NodeProto, place: &Place) -> Operator {

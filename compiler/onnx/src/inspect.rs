@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use prost::bytes::Bytes;
 
-use crate::body::{operators, short_domain};
+use crate::body::{node_name, operators, short_domain};
 use crate::import::{decode, named_opsets};
 use crate::interface::{dim, kind};
 use crate::problem::Problem;
@@ -22,6 +22,8 @@ pub struct Summary {
     pub outputs: Vec<SummaryPort>,
     /// By domain and type; nodes of branches and functions count where they are written.
     pub operators: Vec<SummaryOperator>,
+    /// Of the graph itself, without those of branches and functions.
+    pub nodes: Vec<SummaryNode>,
     /// Elements of all initializers, of branches too.
     pub parameters: u64,
 }
@@ -34,6 +36,13 @@ pub struct SummaryPort {
     pub kind: String,
     /// Extents, names of dimensions, or `?`; `None` where the shape is left open.
     pub shape: Option<Vec<String>>,
+}
+
+/// A node under the name that reports and problems give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SummaryNode {
+    pub name: String,
+    pub op_type: String,
 }
 
 /// How often a model uses an operator.
@@ -63,8 +72,13 @@ pub fn inspect(bytes: &[u8]) -> Result<Summary, Problem> {
         inputs: inputs.map(port).collect(),
         outputs: graph.output.iter().map(port).collect(),
         operators: histogram(&model, graph),
+        nodes: graph.node.iter().map(node).collect(),
         parameters: parameters(graph),
     })
+}
+
+fn node(node: &NodeProto) -> SummaryNode {
+    SummaryNode { name: node_name(node, ""), op_type: node.op_type.clone() }
 }
 
 fn port(info: &ValueInfoProto) -> SummaryPort {

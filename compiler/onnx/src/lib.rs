@@ -26,7 +26,7 @@ mod proto;
 mod tensor;
 
 pub use import::{Imported, OLDEST_OPSET, import, import_bytes};
-pub use inspect::{Summary, SummaryOperator, SummaryPort, inspect};
+pub use inspect::{Summary, SummaryNode, SummaryOperator, SummaryPort, inspect};
 pub use interface::{Dim, Port};
 pub use problem::{Kind, Operator, Problem, code};
 pub use tensor::{read_tensor_pb, write_tensor_pb};

@@ -60,6 +60,15 @@ pub trait Op: Clone + Debug + Eq + Ord + Hash + Default + Serialize + Deserializ
 }
 
 impl AnyOp {
+    /// The layout of the feature maps, operand 0 and the result, of the root for a fused operator; `None` where they
+    /// have none.
+    pub fn layout(&self) -> Option<shape::Layout> {
+        match self {
+            AnyOp::Fused(fused) => fused.root.layout(),
+            _ => shape::Layout::ALL.into_iter().find(|&layout| self.in_layout(layout).as_ref() == Some(self)),
+        }
+    }
+
     /// The reference evaluator: what the operator gives for `inputs`, whose types `infer` accepted.
     pub fn eval(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let types: Vec<TensorType> = inputs.iter().map(|tensor| tensor.ty.clone()).collect();

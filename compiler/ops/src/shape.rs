@@ -1,5 +1,6 @@
 //! Shape arithmetic that several operators share.
 
+mod group;
 mod interpolation;
 mod layout;
 mod lookup;
@@ -10,6 +11,7 @@ use ir::{OpError, TensorType};
 
 use crate::Import;
 
+pub use group::Group;
 pub use interpolation::{Coordinates, Kernel, ResizedAxis, Rounding};
 pub use layout::{Layout, LayoutAxes};
 pub use lookup::looked_up;

@@ -57,10 +57,16 @@ fn class_of(egraph: &mut EGraph, graph: &Graph, classes: &HashMap<NodeId, Id>, v
 }
 
 /// The chosen nodes as a graph with the interface of `original`.
-pub(crate) fn leave(original: &Graph, entered: &Entered, extracted: &Extracted) -> Result<Graph, Error> {
+///
+/// `names` are those of [`names`].
+pub(crate) fn leave(
+    original: &Graph,
+    entered: &Entered,
+    extracted: &Extracted,
+    names: &HashMap<Id, String>,
+) -> Result<Graph, Error> {
     let egraph = &entered.egraph;
     let mut graph = Graph::new(original.name.clone());
-    let names = names(original, entered, extracted);
     let mut values: HashMap<Id, Vec<Value>> = HashMap::new();
     let mut constants = Constants::new(egraph);
     let inputs: Vec<Value> = original
@@ -103,7 +109,7 @@ pub(crate) fn leave(original: &Graph, entered: &Entered, extracted: &Extracted) 
 ///
 /// An original node whose own class was not chosen is part of what was made of its users; and so is one that does work
 /// where only a view of its result was. Views that rules brought in have no name.
-fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<Id, String> {
+pub(crate) fn names(original: &Graph, entered: &Entered, extracted: &Extracted) -> HashMap<Id, String> {
     let egraph = &entered.egraph;
     let order = original.order();
     let rank: HashMap<usize, usize> = order.iter().enumerate().map(|(rank, id)| (id.index(), rank)).collect();

@@ -35,12 +35,33 @@ impl CostModel for DefaultCost {
             Meaning::View(_) => self.launch + 2.0 * bytes(outputs),
             Meaning::Concat { .. } => self.launch + bytes(inputs) + bytes(outputs),
             Meaning::Compute(definition) => {
-                let dearer = if channels_first(op) { self.channels_first } else { 1.0 };
+                let dearer =
+                    if layout(op) == Some(Layout::ChannelsFirst) { self.channels_first } else { 1.0 };
                 self.launch
                     + bytes(inputs)
                     + bytes(outputs)
                     + dearer * self.operation * arithmetic(&definition)
             }
+        }
+    }
+}
+
+/// Another model's cost, and no way around one layout: an operator that has another is too dear wherever there is a
+/// choice.
+pub(crate) struct InLayout<'a> {
+    pub cost: &'a dyn CostModel,
+    pub layout: Layout,
+}
+
+/// By how much: more than any conversion around an operator costs.
+const TOO_DEAR: f64 = 1e6;
+
+impl CostModel for InLayout<'_> {
+    fn cost(&self, op: &AnyOp, inputs: &[TensorType], outputs: &[TensorType]) -> f64 {
+        let cost = self.cost.cost(op, inputs, outputs);
+        match layout(op) {
+            Some(layout) if layout != self.layout => cost * TOO_DEAR,
+            _ => cost,
         }
     }
 }
@@ -66,10 +87,12 @@ fn operations(expr: &Expr) -> usize {
     }
 }
 
-/// Whether the operator, or the root of a fused one, has its feature maps in `[n, c, spatial...]`.
-fn channels_first(op: &AnyOp) -> bool {
+/// Where the operator, or the root of a fused one, keeps its feature maps' channels; `None` where it has no layout.
+fn layout(op: &AnyOp) -> Option<Layout> {
     match op {
-        AnyOp::Fused(fused) => channels_first(&fused.root),
-        _ => op.in_layout(Layout::ChannelsLast).is_some_and(|last| last != *op),
+        AnyOp::Fused(fused) => layout(&fused.root),
+        _ => [Layout::ChannelsFirst, Layout::ChannelsLast]
+            .into_iter()
+            .find(|&layout| op.in_layout(layout).is_some_and(|same| same == *op)),
     }
 }

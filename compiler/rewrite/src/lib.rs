@@ -5,34 +5,61 @@
 //! nothing here outside of `rules/`. Costs come from outside.
 
 mod bridge;
+pub mod channels;
 mod cost;
 mod extract;
 mod map;
 mod node;
+mod passed;
+mod price;
 mod rule;
 pub mod rules;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use bridge::Entered;
+pub use channels::{ConstantChannels, Dropped};
+use cost::InLayout;
 pub use cost::{CostModel, DefaultCost};
 pub use node::{Class, Declined, Discriminant, Facts, Node};
+pub use passed::Passed;
+pub use price::prices;
 pub use rule::{Found, Rule, Site, Term};
 
 use ops::Graph;
+use ops::shape::Layout;
 
 pub type EGraph = egg::EGraph<Node, Facts>;
 
 /// How far to go. Limits are counts, never time: the same graph always gives the same result.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     pub most_nodes: usize,
     pub most_iterations: usize,
+    pub layout: LayoutChoice,
+    /// Which channels are dropped as having no effect, before the rules run.
+    pub channels: ConstantChannels,
+}
+
+/// Where operators on feature maps keep their channels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LayoutChoice {
+    /// Each operator where it is cheapest, conversions counted.
+    #[default]
+    Chosen,
+    /// All in one layout, whatever the cost; for comparison.
+    Fixed(Layout),
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { most_nodes: 20_000, most_iterations: 30 }
+        Options {
+            most_nodes: 20_000,
+            most_iterations: 30,
+            layout: LayoutChoice::default(),
+            channels: ConstantChannels::default(),
+        }
     }
 }
 
@@ -42,11 +69,33 @@ pub struct Optimized {
     pub graph: Graph,
     /// How often each rule said something new, in the order of first use.
     pub fired: Vec<(String, usize)>,
+    /// The same, by the nodes that it was about.
+    pub applied: Vec<Application>,
+    /// What nearly applied and never did at those nodes.
     pub declined: Vec<Refusal>,
-    /// Of the graph, by the cost model.
+    /// Kernels that stand alone because one with their neighbour costs more.
+    pub passed: Vec<Passed>,
+    /// Channels that were dropped before the rules ran.
+    pub dropped: Vec<Dropped>,
+    /// Multiply-accumulates of one inference that this saves.
+    pub macs_saved: u64,
+    /// Of the graph before and after, by the cost model.
+    pub cost_before: f64,
     pub cost: f64,
-    /// Nodes of the e-graph in the end.
+    /// Nodes and classes of the e-graph in the end.
     pub nodes: usize,
+    pub classes: usize,
+    /// Whether the rules had nothing new to say any more; otherwise a limit was met, and forms may be missing.
+    pub complete: bool,
+}
+
+/// A rule that said something new of some nodes of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    pub rule: &'static str,
+    /// The names of the model's nodes it was about.
+    pub nodes: Vec<String>,
+    pub times: usize,
 }
 
 /// A rule that nearly applied.
@@ -83,18 +132,37 @@ impl std::error::Error for Error {}
 /// Needs: a graph that verifies. Leaves: one with the same inputs and outputs, constants folded, nothing dead, and each
 /// node under the names of the nodes that it stands for.
 pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Result<Optimized, Error> {
+    let cost_before = prices(graph, cost).values().sum();
+    let eliminated = channels::eliminate(graph, options.channels)?;
+    let (graph, dropped, macs_saved) = match &eliminated {
+        Some(eliminated) => (&eliminated.graph, eliminated.dropped.clone(), eliminated.macs_saved),
+        None => (graph, vec![], 0),
+    };
     let saturated = saturate(graph, &rules::phases(), options)?;
     let entered = &saturated.entered;
-    let Some(extracted) = extract::extract(&entered.egraph, &entered.roots, cost) else {
+    let extracted = match options.layout {
+        LayoutChoice::Chosen => extract::extract(&entered.egraph, &entered.roots, cost),
+        LayoutChoice::Fixed(layout) => {
+            extract::extract(&entered.egraph, &entered.roots, &InLayout { cost, layout })
+        }
+    };
+    let Some(extracted) = extracted else {
         return Err(Error::internal("an output has no form without a cycle"));
     };
-    let declined = entered.egraph.analysis.declined.iter().map(|declined| refusal(graph, declined)).collect();
+    let names = bridge::names(graph, entered, &extracted);
     Ok(Optimized {
-        graph: bridge::leave(graph, entered, &extracted)?,
+        graph: bridge::leave(graph, entered, &extracted, &names)?,
+        applied: applications(graph, entered, &saturated.fired),
+        declined: refusals(graph, entered),
+        passed: passed::passed(&entered.egraph, &extracted, &names, cost),
         fired: saturated.fired,
-        declined,
+        cost_before,
+        dropped,
+        macs_saved,
         cost: extracted.cost,
         nodes: entered.egraph.total_size(),
+        classes: entered.egraph.number_of_classes(),
+        complete: saturated.complete,
     })
 }
 
@@ -102,12 +170,15 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
 pub struct Saturated {
     pub entered: Entered,
     pub fired: Vec<(String, usize)>,
+    /// Whether no limit was met.
+    pub complete: bool,
 }
 
 /// Runs each group of rules until it has nothing new to say, or a limit is met.
 pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Result<Saturated, Error> {
     let mut entered = bridge::enter(graph);
     let mut fired: Vec<(String, usize)> = Vec::new();
+    let mut complete = true;
     for rules in phases {
         let rewrites: Vec<egg::Rewrite<Node, Facts>> =
             rules.iter().map(|&rule| rule::rewrite(rule)).collect();
@@ -118,6 +189,7 @@ pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Resul
             .with_iter_limit(options.most_iterations)
             .with_time_limit(Duration::MAX)
             .run(&rewrites);
+        complete &= matches!(runner.stop_reason, Some(egg::StopReason::Saturated));
         for (rule, times) in runner.iterations.iter().flat_map(|iteration| &iteration.applied) {
             match fired.iter_mut().find(|(name, _)| name == rule.as_str()) {
                 Some((_, sum)) => *sum += times,
@@ -128,12 +200,47 @@ pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Resul
     }
     match &entered.egraph.analysis.broken {
         Some(message) => Err(Error::internal(message.clone())),
-        None => Ok(Saturated { entered, fired }),
+        None => Ok(Saturated { entered, fired, complete }),
     }
 }
 
-fn refusal(graph: &Graph, declined: &Declined) -> Refusal {
-    let name = |&node: &usize| graph.get(ir::NodeId::new(node)).map(|node| node.name.clone());
-    let nodes = declined.nodes.iter().filter_map(name).filter(|name| !name.is_empty()).collect();
-    Refusal { rule: declined.rule, nodes, reason: declined.reason.clone() }
+/// In the order in which the rules were first used, then in that of the nodes.
+fn applications(graph: &Graph, entered: &Entered, fired: &[(String, usize)]) -> Vec<Application> {
+    let applied = &entered.egraph.analysis.applied;
+    let of = |rule: &str| applied.iter().filter(move |((name, _), _)| *name == rule).collect::<Vec<_>>();
+    let application = |((rule, nodes), times): (&(&'static str, BTreeSet<usize>), &usize)| Application {
+        rule,
+        nodes: node_names(graph, nodes),
+        times: *times,
+    };
+    fired.iter().flat_map(|(rule, _)| of(rule)).map(application).collect()
+}
+
+/// What was declined once and found another time, in another order or form, is no loss.
+fn refusals(graph: &Graph, entered: &Entered) -> Vec<Refusal> {
+    let facts = &entered.egraph.analysis;
+    let places = |(rule, nodes): &(&'static str, BTreeSet<usize>)| {
+        let rule = *rule;
+        nodes.iter().map(move |&node| (rule, node)).collect::<Vec<_>>()
+    };
+    let applied: BTreeSet<(&str, usize)> = facts.applied.keys().flat_map(places).collect();
+    let lost =
+        |declined: &&Declined| !declined.nodes.iter().any(|&node| applied.contains(&(declined.rule, node)));
+    let refusal = |declined: &Declined| Refusal {
+        rule: declined.rule,
+        nodes: node_names(graph, &declined.nodes),
+        reason: declined.reason.clone(),
+    };
+    facts.declined.iter().filter(lost).map(refusal).collect()
+}
+
+/// The names of nodes of the original graph, each once.
+fn node_names(graph: &Graph, nodes: &BTreeSet<usize>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for node in nodes.iter().filter_map(|&node| graph.get(ir::NodeId::new(node))) {
+        if !node.name.is_empty() && !names.contains(&node.name) {
+            names.push(node.name.clone());
+        }
+    }
+    names
 }

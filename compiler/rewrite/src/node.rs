@@ -1,10 +1,10 @@
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use egg::{DidMerge, Id, Language};
-use ir::{Tensor, TensorType};
-use ops::{AnyOp, OpKind};
+use ir::{Scalar, Tensor, TensorType};
+use ops::{AnyOp, Meaning, OpKind};
 
 use crate::EGraph;
 use crate::map::Map;
@@ -90,6 +90,8 @@ pub struct Facts {
     pub broken: Option<String>,
     /// Rules that nearly applied: the rule, the nodes of the original graph it was at, and why it did not.
     pub declined: BTreeSet<Declined>,
+    /// How often each rule said something new, by the nodes of the original graph that it was about.
+    pub applied: BTreeMap<(&'static str, BTreeSet<usize>), usize>,
     /// Whether results are elementwise, by operator and types; filled when asked.
     pub(crate) maps: RefCell<Maps>,
 }
@@ -129,6 +131,8 @@ pub struct Class {
     pub types: Arc<[TensorType]>,
     /// Whether no input has a part in it, so that it is known before the model runs.
     pub constant: bool,
+    /// The value of every element, of a constant that is the same everywhere.
+    pub uniform: Option<Scalar>,
     /// The nodes of the original graph that this is, or that the rule was applied to which brought it.
     pub origins: BTreeSet<usize>,
 }
@@ -160,22 +164,57 @@ impl egg::Analysis<Node> for Facts {
             Node::Input(_) => false,
             _ => node.children().iter().all(|arg| of(arg).constant),
         };
+        let uniform = match node {
+            Node::Constant(k) => uniform(&egraph.analysis.constants[*k]),
+            Node::Apply(op, args) if constant => {
+                let operands: Option<Vec<(TensorType, Scalar)>> =
+                    args.iter().map(|arg| Some((of(arg).ty().clone(), of(arg).uniform?))).collect();
+                operands.and_then(|operands| uniform_result(op, &operands))
+            }
+            _ => None,
+        };
         // Rules are checked before anything is added, so this happens only to a broken graph.
         let types = types.unwrap_or_else(|err| {
             egraph.analysis.broken.get_or_insert(err);
             vec![TensorType::new(ir::DType::Bool, [0])]
         });
-        Class { types: types.into(), constant, origins: BTreeSet::new() }
+        Class { types: types.into(), constant, uniform, origins: BTreeSet::new() }
     }
 
     fn merge(&mut self, a: &mut Class, b: Class) -> DidMerge {
         if a.types != b.types {
             self.broken.get_or_insert(format!("{:?} was equated with {:?}", a.types, b.types));
         }
-        let before = a.constant;
+        let before = (a.constant, a.uniform.is_some());
         a.constant |= b.constant;
+        // Two computations of one value may round differently: either will do.
+        a.uniform = a.uniform.or(b.uniform);
         // Origins say nothing about parents: they are merged without waking them.
         a.origins.extend(&b.origins);
-        DidMerge(a.constant != before, a.constant != b.constant)
+        let now = (a.constant, a.uniform.is_some());
+        DidMerge(now != before, now != (b.constant, b.uniform.is_some()))
+    }
+}
+
+fn uniform(tensor: &Tensor) -> Option<Scalar> {
+    let mut elements = tensor.data.chunks_exact(tensor.ty.dtype.bytes());
+    let first = elements.next()?;
+    elements.all(|element| element == first).then(|| Scalar::from_le_bytes(tensor.ty.dtype, first))
+}
+
+/// What an elementwise operator or a view makes of operands that are each the same everywhere.
+fn uniform_result(op: &AnyOp, operands: &[(TensorType, Scalar)]) -> Option<Scalar> {
+    let types: Vec<TensorType> = operands.iter().map(|(ty, _)| ty.clone()).collect();
+    match op.meaning(&types) {
+        Meaning::Reshape | Meaning::View(_) => operands.first().map(|(_, value)| *value),
+        Meaning::Concat { .. } => None,
+        Meaning::Compute(_) => {
+            Map::of(op, &types).filter(|_| !operands.is_empty())?;
+            let tensors: Vec<Tensor> = operands.iter().map(|(_, value)| Tensor::scalar(*value)).collect();
+            let scalars: Vec<TensorType> = tensors.iter().map(|tensor| tensor.ty.clone()).collect();
+            let results = op.infer(&scalars).ok()?;
+            (results.len() == 1 && results[0].rank() == 0)
+                .then(|| op.eval(&tensors.iter().collect::<Vec<_>>())[0].get(0))
+        }
     }
 }

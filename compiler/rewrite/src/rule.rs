@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use egg::{Applier, Id, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
-use ir::{Tensor, TensorType};
+use ir::{Scalar, Tensor, TensorType};
 use ops::{AnyOp, Op, OpKind};
 
 use crate::map::Map;
@@ -115,8 +115,21 @@ impl<'a> Site<'a> {
         map
     }
 
+    /// The value of every element of `class`, if it is a constant that is the same everywhere.
+    pub fn uniform(&self, class: Id) -> Option<f64> {
+        self.egraph[class].data.uniform.map(Scalar::as_f64)
+    }
+
     pub fn is_constant(&self, class: Id) -> bool {
         self.egraph[class].data.constant
+    }
+
+    /// The value of `class`, if the model has it as a constant.
+    pub fn tensor(&self, class: Id) -> Option<&'a Tensor> {
+        self.egraph[class].nodes.iter().find_map(|node| match node {
+            Node::Constant(number) => self.egraph.analysis.constants.get(*number),
+            _ => None,
+        })
     }
 
     pub fn same(&self, a: Id, b: Id) -> bool {
@@ -180,6 +193,9 @@ impl Applier<Node, Facts> for Rule {
                     egraph.analysis.broken.get_or_insert(format!("rule {}: {err}", self.name));
                 }
             }
+        }
+        if !changed.is_empty() {
+            *egraph.analysis.applied.entry((self.name, origins)).or_default() += changed.len();
         }
         changed
     }

@@ -102,24 +102,24 @@ fn tile_axis(flat: &Flat, vector_axis: Option<usize>) -> Option<usize> {
     flat.axes_where(false).filter(|&axis| Some(axis) != vector_axis).max_by_key(|&axis| (reused(axis), axis))
 }
 
-/// How the body's loads move with the register tile.
-struct Loads {
+/// How an expression's loads move with the register tile.
+pub(crate) struct Loads {
     /// One for each row, one for each vector, one for each element of the tile.
-    rows: usize,
-    vectors: usize,
-    both: usize,
-    operations: usize,
+    pub rows: usize,
+    pub vectors: usize,
+    pub both: usize,
+    pub operations: usize,
 }
 
 impl Loads {
-    fn of(flat: &Flat, vector_axis: Option<usize>, tile_axis: Option<usize>) -> Loads {
+    pub fn of(expr: &Expr, vector_axis: Option<usize>, tile_axis: Option<usize>) -> Loads {
         let mut counts = Loads { rows: 0, vectors: 0, both: 0, operations: 0 };
         let moves = |address: &Affine, axis: Option<usize>| {
             axis.is_some_and(|axis| {
                 address.coefficient(&Expr::Axis(axis)) != 0 || address.hides(&Expr::Axis(axis))
             })
         };
-        flat.body.any(&mut |node| {
+        expr.any(&mut |node| {
             match node {
                 Expr::Load { index, .. } => {
                     let address = Affine::of(index);
@@ -154,7 +154,7 @@ fn register_tile(
     lanes: usize,
     target: &Target,
 ) -> (usize, usize) {
-    let loads = Loads::of(flat, vector_axis, tile_axis);
+    let loads = Loads::of(&flat.body, vector_axis, tile_axis);
     let Some(vector_axis) = vector_axis else { return (1, 1) };
     let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
     if flat.fold.is_none() {
@@ -254,7 +254,7 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
         flat.axes_where(false).filter(|&a| !special(a) && !packed_outer(a)).map(Loop::Axis).collect();
     let vector = vector_axis.map(Loop::Axis);
     let tile = schedule.tile_axis.map(Loop::Axis);
-    let loads = Loads::of(flat, vector_axis, schedule.tile_axis);
+    let loads = Loads::of(&flat.body, vector_axis, schedule.tile_axis);
 
     let constants: usize =
         packings.iter().map(|p| p.len() * flat.operands[p.buffer.0 as usize].dtype.bytes()).sum();

@@ -4,7 +4,7 @@
 //! padded windows) are answered while the loops are written: rows that can leave the map are peeled into tiles of their
 //! own at known places, reduction loops run only over the steps that hold.
 
-mod guard;
+pub(crate) mod guard;
 mod tile;
 mod value;
 
@@ -19,7 +19,7 @@ use crate::flat::Flat;
 use crate::math::Unsupported;
 use crate::pack::{self, Packing};
 use crate::range::Ranges;
-use crate::{Argument, Kernel, Loop, Schedule};
+use crate::{Argument, Estimate, Kernel, Loop, Schedule};
 use guard::Guard;
 
 pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Result<Kernel, Unsupported> {
@@ -35,6 +35,7 @@ pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Re
         arguments: emitter.arguments,
         blocks: vec![],
         stages: vec![schedule.clone()],
+        estimate: Estimate::default(),
     };
     drop_unused(&mut kernel);
     Ok(kernel)

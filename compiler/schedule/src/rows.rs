@@ -51,6 +51,7 @@ pub fn lower_rows(
         arguments,
         blocks: blocks.to_vec(),
         stages: schedules.into_iter().map(|(_, schedule)| schedule).collect(),
+        estimate: crate::estimate_rows(definition, operands, result, target),
     }))
 }
 

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod compile;
+pub mod explain;
 pub mod operators;
 pub mod run;
 pub mod targets;
@@ -15,6 +16,7 @@ pub fn dispatch(cli: &Cli) -> u8 {
     match &cli.command {
         Command::Check(arguments) => finish(check::check(arguments), cli.format),
         Command::Compile(arguments) => finish(compile::compile(arguments), cli.format),
+        Command::Explain(arguments) => finish(explain::explain(arguments), cli.format),
         Command::Run(arguments) => finish(run::run(arguments), cli.format),
         Command::Verify(arguments) => finish(verify::verify(arguments), cli.format),
         Command::Targets => finish(targets::targets(), cli.format),

@@ -47,6 +47,8 @@ pub fn run(arguments: &cli::Run) -> Result<Ran, Diagnostics> {
         false => compiled(arguments, &given)?,
     };
     let Execution { outputs, instructions, arena_used, stack_used } = execution;
+    let outputs: Vec<Tensor> =
+        metadata.outputs.iter().zip(outputs).map(|(port, tensor)| port.to_model(tensor)).collect();
     let files = match &arguments.outputs {
         Some(place) => write(place, arguments.outputs_as, &metadata.outputs, &outputs)?,
         None => vec![],
@@ -61,7 +63,7 @@ fn compiled(arguments: &cli::Run, given: &Given) -> Result<(Metadata, Execution)
         Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
-    let options = Options { name: None, pins: arguments.model.pins.options() };
+    let options = Options { pins: arguments.model.pins.options(), ..Options::default() };
     let artifact = crate::compile(&arguments.model.model, &host, &options, &mut Watch::new(&[], &say))?;
     let inputs = given.bind(&artifact.metadata.inputs, Side::Inputs)?;
     let execution = execute::in_process(&artifact.object, &artifact.metadata, &inputs)?;
@@ -140,7 +142,7 @@ fn summary(port: &Port, tensor: &Tensor) -> Output {
     const SHOWN: usize = 6;
     Output {
         name: port.name.clone(),
-        ty: port.ty.to_string(),
+        ty: port.model_type().to_string(),
         head: tensor.scalars().take(SHOWN).map(|scalar| scalar.to_string()).collect(),
         elements: port.elements,
     }

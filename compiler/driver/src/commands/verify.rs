@@ -42,7 +42,12 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
     let place = place(arguments.on, &target)?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
-    let options = Options { name: None, pins: arguments.model.pins.options() };
+    let options = Options {
+        pins: arguments.model.pins.options(),
+        rewriting: arguments.rewriting.options(),
+        io_layout: arguments.io.io_layout.clone(),
+        ..Options::default()
+    };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut Watch::new(&[], &say))?;
     let tolerance = Tolerance { relative: arguments.tolerance, absolute: arguments.absolute };
     let mut cases = Vec::new();

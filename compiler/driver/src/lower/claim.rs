@@ -37,6 +37,12 @@ impl Lowering<'_, '_> {
         let operands = self.graph.operands(value.node);
         let types: Vec<_> = operands.iter().map(|&v| self.graph.ty(v).clone()).collect();
         match op.meaning(&types) {
+            // Vectors want neighbours: computing them elsewhere and copying single elements is faster.
+            Meaning::Compute(_)
+                if self.target.vector.bits > 0 && place.is_scattered(self.graph.ty(value)) =>
+            {
+                ()
+            }
             Meaning::Compute(_) | Meaning::Concat { .. } => {
                 self.claims.entry(value).or_insert(place);
             }

@@ -106,12 +106,15 @@ impl<'t> Lowering<'_, 't> {
             let bytes = |b: &usize| self.buffers[*b].bytes();
             let constant = |b: &&usize| matches!(places[b], Place::Weights { .. });
             reports.push(KernelReport {
-                nodes: call.nodes.clone(),
+                node: call.node,
+                nodes: self.graph.node(call.node).name.clone(),
                 op: call.op.clone(),
                 symbol: format!("{name}_{}", kernels[kernel].name),
                 macs: call.macs,
                 bytes: call.buffers.iter().map(bytes).sum(),
                 weights_bytes: call.buffers.iter().filter(constant).map(bytes).sum(),
+                modelled_cycles: call.kernel.estimate.cycles(self.target).round() as u64,
+                copies: call.copies,
             });
         }
         let input_type = |&id: &ir::NodeId| {

@@ -17,9 +17,12 @@ pub struct Call {
     pub kernel: Kernel,
     /// One per buffer of the nest.
     pub buffers: Vec<usize>,
-    pub nodes: String,
+    /// The node that it computes, or a part of it.
+    pub node: NodeId,
     pub op: String,
     pub macs: u64,
+    /// Why elements are moved that were computed already, if that is all it does.
+    pub copies: Option<&'static str>,
 }
 
 pub struct Lowering<'g, 't> {
@@ -75,8 +78,14 @@ impl<'g, 't> Lowering<'g, 't> {
         let results: Vec<TensorType> = self.graph.node(id).types.clone();
         match op.meaning(&types) {
             Meaning::Reshape => {
-                let from = self.dense(operands[0])?;
-                let place = from.reshaped(&types[0].shape, &results[0].shape).unwrap_or(from);
+                let (from, to) = (&types[0].shape, &results[0].shape);
+                let place = match self.places[&operands[0]].reshaped(from, to) {
+                    Some(place) => place,
+                    None => {
+                        let dense = self.dense(operands[0])?;
+                        dense.reshaped(from, to).unwrap_or(dense)
+                    }
+                };
                 self.places.insert(result(0), place);
             }
             Meaning::View(views) => {
@@ -98,13 +107,9 @@ impl<'g, 't> Lowering<'g, 't> {
                 let mut start = 0;
                 for (&operand, ty) in operands.iter().zip(&types) {
                     let part = whole.part(axis, start);
-                    if self.places[&operand] != part {
-                        self.copy(
-                            self.places[&operand].clone(),
-                            part,
-                            ty,
-                            &self.graph.node(id).name.clone(),
-                        )?;
+                    if !self.places[&operand].coincides(&part, &ty.shape) {
+                        let from = self.places[&operand].clone();
+                        self.copy(id, from, part, ty, "a part of a concatenation lies elsewhere")?;
                     }
                     start += ty.shape[axis];
                 }
@@ -139,9 +144,8 @@ impl<'g, 't> Lowering<'g, 't> {
         {
             let place = self.claimed_or_new(value);
             if let Some(kernel) = self.rows(id, op, definition, &mut sources, &place, operands)? {
-                let node = self.graph.node(id);
                 let macs = op.macs(&self.types(operands));
-                self.call(kernel, &sources, &place, &node.name, &op.label(), macs);
+                self.call(id, kernel, &sources, &place, &op.label(), macs);
                 self.places.insert(value, place);
                 return Ok(());
             }
@@ -183,12 +187,11 @@ impl<'g, 't> Lowering<'g, 't> {
             lowering.schedule(id, op, stage, sources, &place).map(Some)
         };
         let Some(kernel) = self.on_vectors(sources, operands, &schedule)? else { return Ok(place) };
-        let node = self.graph.node(id);
         let types = self.types(operands);
         // Several stages share the operator's count; the first with a reduction carries it.
-        let counted = self.calls.last().is_some_and(|call| call.nodes == node.name && call.macs > 0);
+        let counted = self.calls.last().is_some_and(|call| call.node == id && call.macs > 0);
         let macs = if stage.fold.is_some() && !counted { op.macs(&types) } else { 0 };
-        self.call(kernel, sources, &place, &node.name, &op.label(), macs);
+        self.call(id, kernel, sources, &place, &op.label(), macs);
         Ok(place)
     }
 
@@ -294,10 +297,10 @@ impl<'g, 't> Lowering<'g, 't> {
 
     fn call(
         &mut self,
+        node: NodeId,
         kernel: Kernel,
         sources: &[(Source, Located)],
         place: &Located,
-        nodes: &str,
         op: &str,
         macs: u64,
     ) {
@@ -317,7 +320,7 @@ impl<'g, 't> Lowering<'g, 't> {
                 }
             });
         }
-        self.calls.push(Call { kernel, buffers, nodes: nodes.to_owned(), op: op.to_owned(), macs });
+        self.calls.push(Call { kernel, buffers, node, op: op.to_owned(), macs, copies: None });
     }
 
     /// A map stage of its own for one result of a view that is no matter of strides.
@@ -332,7 +335,7 @@ impl<'g, 't> Lowering<'g, 't> {
         let place = self.claimed_or_new(value);
         if stage.ty().elements() > 0 {
             let kernel = self.schedule(id, op, stage, sources, &place)?;
-            self.call(kernel, sources, &place, &self.graph.node(id).name.clone(), &op.label(), 0);
+            self.call(id, kernel, sources, &place, &op.label(), 0);
         }
         Ok(place)
     }
@@ -347,12 +350,19 @@ impl<'g, 't> Lowering<'g, 't> {
             return Ok(copy.clone());
         }
         let copy = Located::whole(self.buffer(Home::Arena, ty.dtype, ty.elements()), &ty);
-        self.copy(place, copy.clone(), &ty, &self.graph.node(value.node).name.clone())?;
+        self.copy(value.node, place, copy.clone(), &ty, "its reader needs the elements in row-major order")?;
         self.copies.insert(value, copy.clone());
         Ok(copy)
     }
 
-    fn copy(&mut self, from: Located, to: Located, ty: &TensorType, nodes: &str) -> Result<(), LowerError> {
+    fn copy(
+        &mut self,
+        node: NodeId,
+        from: Located,
+        to: Located,
+        ty: &TensorType,
+        why: &'static str,
+    ) -> Result<(), LowerError> {
         if ty.elements() == 0 {
             return Ok(());
         }
@@ -367,20 +377,24 @@ impl<'g, 't> Lowering<'g, 't> {
             constant: false,
         };
         let destination = Destination { view: to.view.clone(), len: self.buffers[to.buffer].len };
-        let kernel = schedule::lower("copy", &stage, &[operand], &destination, self.target)
-            .map_err(|e| LowerError { nodes: nodes.to_owned(), message: e.to_string(), hint: None })?;
-        self.call(kernel, &[(Source::Operand(0), from)], &to, nodes, "copy", 0);
+        let kernel = schedule::lower("copy", &stage, &[operand], &destination, self.target).map_err(|e| {
+            LowerError { nodes: self.graph.node(node).name.clone(), message: e.to_string(), hint: None }
+        })?;
+        self.call(node, kernel, &[(Source::Operand(0), from)], &to, "copy", 0);
+        if let Some(call) = self.calls.last_mut() {
+            call.copies = Some(why);
+        }
         Ok(())
     }
 
     /// Copies the outputs that were not computed in their place.
     pub fn deliver_outputs(&mut self) -> Result<(), LowerError> {
-        for (k, (name, value)) in self.graph.outputs().iter().enumerate() {
+        for (k, (_, value)) in self.graph.outputs().iter().enumerate() {
             let ty = self.graph.ty(*value).clone();
             let place = Located::whole(self.outputs[k], &ty);
             let from = self.places[value].clone();
-            if from != place {
-                self.copy(from, place, &ty, name)?;
+            if !from.coincides(&place, &ty.shape) {
+                self.copy(value.node, from, place, &ty, "an output lies in the caller's memory")?;
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ impl Op for Gather {
         if let Some(places) = &known {
             check_places(places, node.ty(x).shape[axis])?;
         }
-        if let Some(sliced) = known.as_ref().and_then(|places| as_slice(places, node.ty(x), axis)) {
+        if let Some(sliced) = known.as_ref().and_then(|places| Gather { axis }.as_slice(places, node.ty(x))) {
             let shape = Gather { axis }.shape(node.ty(x), node.ty(indices));
             return Ok(vec![sliced_to(node, x, sliced, shape)?]);
         }
@@ -59,6 +59,26 @@ impl Gather {
     fn shape(&self, x: &TensorType, indices: &TensorType) -> Vec<usize> {
         [&x.shape[..self.axis], &indices.shape, &x.shape[self.axis + 1..]].concat()
     }
+
+    /// The slice of `x` that holds the same elements, where `places` are at equal distances: it costs nothing.
+    pub fn as_slice(&self, places: &Tensor, x: &TensorType) -> Option<Slice> {
+        let extent = x.shape[self.axis] as i64;
+        let from_start = |place: i64| if place < 0 { place + extent } else { place };
+        let places: Vec<i64> = places.to_i64s().into_iter().map(from_start).collect();
+        let step = match places.as_slice() {
+            [] => return None,
+            [_] => 1,
+            [first, second, ..] => second - first,
+        };
+        if step == 0 || places.windows(2).any(|pair| pair[1] - pair[0] != step) {
+            return None;
+        }
+        let mut slice = Slice::whole(x);
+        slice.starts[self.axis] = usize::try_from(places[0]).ok()?;
+        slice.steps[self.axis] = step;
+        slice.shape[self.axis] = places.len();
+        slice.infer(std::slice::from_ref(x)).is_ok().then_some(slice)
+    }
 }
 
 /// Indices known at compile time must be inside.
@@ -68,25 +88,6 @@ fn check_places(places: &Tensor, extent: usize) -> Result<(), OpError> {
         Some(place) => Err(OpError::new(format!("index {place} is outside an axis of {extent}"))),
         None => Ok(()),
     }
-}
-
-/// Places at equal distances are a slice, which costs nothing.
-fn as_slice(places: &Tensor, x: &TensorType, axis: usize) -> Option<Slice> {
-    let extent = x.shape[axis] as i64;
-    let places: Vec<i64> = places.to_i64s().into_iter().map(|p| if p < 0 { p + extent } else { p }).collect();
-    let step = match places.as_slice() {
-        [] => return None,
-        [_] => 1,
-        [first, second, ..] => second - first,
-    };
-    if step == 0 || places.windows(2).any(|pair| pair[1] - pair[0] != step) {
-        return None;
-    }
-    let mut slice = Slice::whole(x);
-    slice.starts[axis] = usize::try_from(places[0]).ok()?;
-    slice.steps[axis] = step;
-    slice.shape[axis] = places.len();
-    Some(slice)
 }
 
 fn sliced_to(node: &mut Import, x: Value, slice: Slice, shape: Vec<usize>) -> Result<Value, OpError> {

@@ -108,6 +108,54 @@ impl Slice {
         Ok(())
     }
 
+    /// The slice `self(inner(x))`; `None` where it has no elements.
+    pub fn after(&self, inner: &Slice) -> Option<Slice> {
+        let mut merged = self.clone();
+        for axis in 0..self.shape.len() {
+            let start = inner.steps[axis].checked_mul(i64::try_from(self.starts[axis]).ok()?)?;
+            merged.starts[axis] = inner.starts[axis].checked_add_signed(isize::try_from(start).ok()?)?;
+            merged.steps[axis] = match self.shape[axis] {
+                0 => return None,
+                1 => 1,
+                _ => inner.steps[axis].checked_mul(self.steps[axis])?,
+            };
+        }
+        Some(merged)
+    }
+
+    /// The lowest and the highest place along `axis` that it takes; `None` where it takes none.
+    pub fn reach(&self, axis: usize) -> Option<(usize, usize)> {
+        let steps = i64::try_from(self.shape[axis].checked_sub(1)?).ok()?;
+        let distance = self.steps[axis].checked_mul(steps)?;
+        let last = self.starts[axis].checked_add_signed(isize::try_from(distance).ok()?)?;
+        Some((last.min(self.starts[axis]), last.max(self.starts[axis])))
+    }
+
+    /// The slice that holds the elements of this one and then those of `next`, along `axis`.
+    pub fn joined(&self, next: &Slice, axis: usize) -> Option<Slice> {
+        let mut joined = self.clone();
+        joined.steps[axis] = next.steps[axis];
+        joined.starts[axis] = next.starts[axis];
+        joined.shape[axis] = next.shape[axis];
+        let differ_elsewhere = joined != *next;
+        let (first, second) = (self.shape[axis], next.shape[axis]);
+        let distance = next.starts[axis].checked_signed_diff(self.starts[axis])? as i64;
+        // A slice of one element takes any step.
+        let step = match (first, second) {
+            (0, _) | (_, 0) => return None,
+            (1, 1) => distance,
+            (1, _) => next.steps[axis],
+            _ => self.steps[axis],
+        };
+        let in_step = step != 0
+            && i64::try_from(first).ok().and_then(|first| step.checked_mul(first)) == Some(distance)
+            && (second == 1 || next.steps[axis] == step);
+        joined.starts[axis] = self.starts[axis];
+        joined.steps[axis] = step;
+        joined.shape[axis] = first + second;
+        (in_step && !differ_elsewhere).then_some(joined)
+    }
+
     /// Adds the slice; nothing where it takes all of `x`.
     pub fn apply(self, node: &mut Import, x: Value) -> Result<Value, OpError> {
         if self == Slice::whole(node.ty(x)) { Ok(x) } else { node.apply(self, &[x]) }

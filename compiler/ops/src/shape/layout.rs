@@ -22,7 +22,18 @@ impl LayoutAxes {
     }
 }
 
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Layout::ChannelsFirst => "channels first",
+            Layout::ChannelsLast => "channels last",
+        })
+    }
+}
+
 impl Layout {
+    pub const ALL: [Layout; 2] = [Layout::ChannelsFirst, Layout::ChannelsLast];
+
     pub fn axes(self, rank: usize) -> LayoutAxes {
         match self {
             Layout::ChannelsFirst => LayoutAxes { channel: 1, first_spatial: 2 },

@@ -147,26 +147,30 @@ fn matmul_scale(site: &Site, found: &mut Found) {
 
 /// `(x · c) · d = x · (c · d)`.
 fn scale_scale(site: &Site, found: &mut Found) {
-    merge::<Mul>(site, found, Mul);
+    merge::<Mul>(site, found, Mul, 1.0);
 }
 
 /// `(x + c) + d = x + (c + d)`.
 fn shift_shift(site: &Site, found: &mut Found) {
-    merge::<Add>(site, found, Add);
+    merge::<Add>(site, found, Add, 0.0);
 }
 
-fn merge<'a, T: ops::Op + 'a>(site: &Site<'a>, found: &mut Found, op: T)
+/// `neutral` is the constant that does nothing: it would be merged again and again.
+fn merge<'a, T: ops::Op + 'a>(site: &Site<'a>, found: &mut Found, op: T, neutral: f64)
 where
     &'a T: TryFrom<&'a AnyOp>,
     AnyOp: From<T>,
 {
     let Some((inner, d)) = with_constant::<T>(site) else { return };
+    let neutral = |c: Id| site.uniform(c) == Some(neutral);
     for (x, c) in site.forms_of::<T>(inner).filter_map(|(_, args)| constant_operand(site, args)) {
         // Constants that broadcast each other would become larger than both.
         let sizes = [site.ty(c), site.ty(d)].map(TensorType::elements);
         let merged = Term::apply(op.clone(), [c.into(), d.into()]);
         let shape = ops::shape::broadcast(&[&site.ty(c).shape, &site.ty(d).shape]);
         if is_float(site)
+            && !neutral(c)
+            && !neutral(d)
             && shape.is_ok_and(|shape| shape.iter().product::<usize>() <= sizes[0].max(sizes[1]))
         {
             found.equal(Term::apply(op.clone(), [x.into(), merged]));
@@ -175,7 +179,7 @@ where
 }
 
 /// The operands of a commutative `T`, of which the second is constant and the first is not.
-fn with_constant<'a, T: ops::Op + 'a>(site: &Site<'a>) -> Option<(Id, Id)>
+pub(super) fn with_constant<'a, T: ops::Op + 'a>(site: &Site<'a>) -> Option<(Id, Id)>
 where
     &'a T: TryFrom<&'a AnyOp>,
 {
@@ -183,7 +187,7 @@ where
     constant_operand(site, args)
 }
 
-fn constant_operand(site: &Site, args: &[Id]) -> Option<(Id, Id)> {
+pub(super) fn constant_operand(site: &Site, args: &[Id]) -> Option<(Id, Id)> {
     match *args {
         [x, c] if site.is_constant(c) && !site.is_constant(x) => Some((x, c)),
         [c, x] if site.is_constant(c) && !site.is_constant(x) => Some((x, c)),
@@ -192,13 +196,13 @@ fn constant_operand(site: &Site, args: &[Id]) -> Option<(Id, Id)> {
 }
 
 /// `c` as a vector of one element, or one per channel of the feature map `y` that it broadcasts to.
-fn per_channel(site: &Site, c: Id, y: Id, layout: Layout) -> Option<Term> {
+pub(super) fn per_channel(site: &Site, c: Id, y: Id, layout: Layout) -> Option<Term> {
     along_axis(site, c, y, layout.axes(site.ty(y).rank()).channel)
 }
 
 /// `c` as a vector of one element, or one per element of `axis` of the `y` that it broadcasts to; `None` if it differs
 /// along other axes, or makes the result larger than `y`.
-fn along_axis(site: &Site, c: Id, y: Id, axis: usize) -> Option<Term> {
+pub(super) fn along_axis(site: &Site, c: Id, y: Id, axis: usize) -> Option<Term> {
     let (c_type, y_type) = (site.ty(c), site.ty(y));
     if c_type.rank() > y_type.rank() {
         return None;
@@ -211,7 +215,7 @@ fn along_axis(site: &Site, c: Id, y: Id, axis: usize) -> Option<Term> {
 }
 
 /// A vector as a factor or term along `axis` of a `ty`.
-fn along(vector: Term, ty: &TensorType, axis: usize) -> Term {
+pub(super) fn along(vector: Term, ty: &TensorType, axis: usize) -> Term {
     let mut shape = vec![1; ty.rank() - axis];
     shape[0] = match &vector {
         // One element for all stays one.
@@ -221,6 +225,6 @@ fn along(vector: Term, ty: &TensorType, axis: usize) -> Term {
     Term::apply(Reshape { shape }, [vector])
 }
 
-fn is_float(site: &Site) -> bool {
+pub(super) fn is_float(site: &Site) -> bool {
     site.result().dtype.is_float()
 }

@@ -7,7 +7,7 @@ use egg::Id;
 use ops::Meaning;
 use ops::ops::reshape::Reshape;
 use ops::ops::transpose::Transpose;
-use ops::shape::Layout;
+use ops::shape::{Group, Layout};
 
 use super::view::{MOST_VIEWS, keeps_order};
 use crate::rule::{Found, Site, Term};
@@ -126,7 +126,7 @@ fn sink_transpose_reshape(site: &Site, found: &mut Found) {
     if site.is_constant(site.class) {
         return;
     }
-    let groups = groups(&site.ty(arg).shape, &reshape.shape);
+    let groups = Group::all(&site.ty(arg).shape, &reshape.shape);
     for (transpose, inner) in moving(site, arg) {
         let permutation = &transpose.permutation;
         // Groups in the order of where their first wide axis lies in `x`, those without one in front: wherever axes of
@@ -152,44 +152,6 @@ fn sink_transpose_reshape(site: &Site, found: &mut Found) {
         };
         found.equal(transposed(Term::apply(Reshape { shape }, [x]), outer));
     }
-}
-
-/// Neighbouring axes before a reshape, and those that hold the same elements after it.
-struct Group {
-    before: std::ops::Range<usize>,
-    after: std::ops::Range<usize>,
-}
-
-/// The finest groups, in order.
-fn groups(before: &[usize], after: &[usize]) -> Vec<Group> {
-    let mut groups = Vec::new();
-    let (mut i, mut j) = (0, 0);
-    while i < before.len() || j < after.len() {
-        let (start_i, start_j) = (i, j);
-        let (mut left, mut right) = (1, 1);
-        if i < before.len() {
-            left = before[i];
-            i += 1;
-        }
-        if j < after.len() && (right != left || start_i == i) {
-            right = after[j];
-            j += 1;
-        }
-        while left != right {
-            if left < right && i < before.len() {
-                left *= before[i];
-                i += 1;
-            } else if j < after.len() {
-                right *= after[j];
-                j += 1;
-            } else {
-                // Only where there are no elements: one group of all.
-                return vec![Group { before: 0..before.len(), after: 0..after.len() }];
-            }
-        }
-        groups.push(Group { before: start_i..i, after: start_j..j });
-    }
-    groups
 }
 
 fn transposed(term: Term, permutation: Vec<usize>) -> Term {

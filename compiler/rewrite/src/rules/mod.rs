@@ -7,20 +7,40 @@ pub mod fold;
 pub mod fuse;
 pub mod layout;
 pub mod pad;
+pub mod part;
+pub mod recognize;
+pub mod reduce;
+pub mod strength;
 pub mod view;
 
+use ir::{DType, Scalar, Tensor};
+
 use crate::Rule;
+use crate::rule::Term;
 
 /// The rules that are run to saturation one group after the other: what a later group finds gives no more work to an
 /// earlier one.
 pub fn phases() -> Vec<Vec<Rule>> {
-    vec![
-        [view::RULES, fold::RULES, pad::RULES, layout::RULES, attention::RULES].concat(),
-        fuse::RULES.to_vec(),
-    ]
+    let algebra = [
+        view::RULES,
+        part::RULES,
+        strength::RULES,
+        reduce::RULES,
+        recognize::RULES,
+        fold::RULES,
+        pad::RULES,
+        layout::RULES,
+        attention::RULES,
+    ];
+    vec![algebra.concat(), fuse::RULES.to_vec(), fuse::PROLOGUES.to_vec()]
 }
 
 /// All rules, for tests that go through them.
 pub fn all() -> Vec<Rule> {
     phases().concat()
+}
+
+/// A constant of one element.
+fn scalar(dtype: DType, value: f64) -> Term {
+    Term::Constant(Tensor::scalar(Scalar::from_f64(dtype, value)))
 }

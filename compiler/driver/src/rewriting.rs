@@ -1,0 +1,55 @@
+//! What rewriting did to a graph, in words: the text of `--dump rewrite`. Each of its two graphs stands under comments
+//! of the graph's own language.
+
+use ir::NodeKind;
+use ops::Graph;
+use rewrite::Optimized;
+
+use crate::table::table;
+
+/// The graph that was imported.
+pub fn before(graph: &Graph, optimized: &Optimized) -> String {
+    let about = format!("before: {} operators, cost {:.0}", operators(graph), optimized.cost_before);
+    format!("// {about}\n{}", ir::print_elided(graph))
+}
+
+/// The graph that was taken out of the e-graph, and how it came about.
+pub fn after(optimized: &Optimized) -> String {
+    let Optimized { graph, fired, nodes, classes, complete, cost, cost_before, .. } = optimized;
+    let share = 100.0 * cost / cost_before.max(f64::MIN_POSITIVE);
+    let mut about = format!("after: {} operators, cost {cost:.0} ({share:.1} %)\n", operators(graph));
+    let end = if *complete { "all that the rules say" } else { "cut off at its limit: forms may be missing" };
+    about += &format!("e-graph: {nodes} nodes in {classes} classes, {end}\n");
+    let rows: Vec<Vec<String>> =
+        fired.iter().map(|(rule, times)| vec![rule.clone(), times.to_string()]).collect();
+    match rows.is_empty() {
+        true => about += "no rule fired\n",
+        false => about += &table(&["rule", ">times"], &rows),
+    }
+    let comments: String = about.lines().map(|line| format!("// {line}\n")).collect();
+    comments + &ir::print_elided(graph)
+}
+
+fn operators(graph: &Graph) -> usize {
+    graph.ids().filter(|&id| matches!(graph.node(id).kind, NodeKind::Apply(_))).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::rewrite;
+
+    #[test]
+    fn both_texts_parse() {
+        let text =
+            "graph @g(%x: f32[8]) { %a \"a\\n// b\" = relu %x : f32[8] %b = neg %a : f32[8] return %b }";
+        let graph: Graph = ir::parse(text).unwrap();
+        let optimized =
+            rewrite(&graph, &rewrite::DefaultCost::default(), &rewrite::Options::default()).unwrap();
+        let again = |text: &str| ir::print(&ir::parse::<ops::AnyOp>(text).unwrap());
+        assert_eq!(again(&before(&graph, &optimized)), ir::print(&graph));
+        let after = after(&optimized);
+        assert_eq!(again(&after), ir::print(&optimized.graph));
+        assert!(after.contains("fuse-epilogue"), "{after}");
+    }
+}
