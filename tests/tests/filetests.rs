@@ -1,5 +1,6 @@
 //! Runs every `filetests/<room>/*.graph`. `INSTA_UPDATE=always cargo test -p tests --test filetests` blesses.
 
+mod channels;
 mod lowering;
 mod rewriting;
 
@@ -11,6 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("filetests");
     let mut trials = rewriting::trials(&files(&root.join("rewrite"), "graph")?);
+    trials.extend(channels::trials(&files(&root.join("channels"), "graph")?));
     trials.extend(lowering::trials(&files(&root.join("lower"), "graph")?, lowering::loops));
     trials.extend(lowering::trials(&files(&root.join("mlir"), "graph")?, lowering::mlir));
     trials.sort_by(|a: &Trial, b| a.name().cmp(b.name()));

@@ -6,6 +6,7 @@ use loops::{Definition, Source, Stage};
 use ops::AnyOp;
 use ops::ops::add::Add;
 use ops::ops::arg_reduce::ArgReduce;
+use ops::ops::attention::Attention;
 use ops::ops::average_pool::AveragePool;
 use ops::ops::conv::Conv;
 use ops::ops::conv_transpose::ConvTranspose;
@@ -277,6 +278,29 @@ fn rows() {
     }
     let kind = ReduceKind::LogSumExp;
     check(Reduce { kind, axes: vec![1], keep_axes: false }, &[f32s(&[5, 7, 18])], &[false]);
+}
+
+#[test]
+fn attention() {
+    let scale = ir::Float(0.5);
+    let heads = vec![0, 2, 1, 3];
+    let q = f32s(&[2, 5, 3, 8]);
+    let kv = f32s(&[2, 19, 3, 8]);
+    let mask = f32s(&[2, 1, 1, 19]);
+    let orders = |key: &[usize]| Attention {
+        scale,
+        query: heads.clone(),
+        key: key.to_vec(),
+        value: heads.clone(),
+        result: heads.clone(),
+    };
+    check(orders(&heads), &[q.clone(), kv.clone(), kv.clone(), mask], &[false; 4]);
+    // Keys that are neighbours already.
+    check(orders(&[0, 1, 3, 2]), &[q, f32s(&[2, 3, 8, 19]), kv], &[false; 3]);
+    let plain = vec![0, 1];
+    let op =
+        Attention { scale, query: plain.clone(), key: plain.clone(), value: plain.clone(), result: plain };
+    check(op, &[f32s(&[33, 4]), f32s(&[7, 4]), f32s(&[7, 6])], &[false; 3]);
 }
 
 #[test]

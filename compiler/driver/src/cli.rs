@@ -173,11 +173,18 @@ pub struct RewritingArgs {
     /// Where convolutions, pools and their like keep their channels; one layout for all is for comparison.
     #[arg(long, value_enum, default_value_t = Layout::Chosen, value_name = "LAYOUT")]
     pub layout: Layout,
+    /// Takes nothing for granted about the range of activations. Without it, inputs of the model and of its
+    /// convolutions and matrix products are taken to be numbers within ±1e6: channels that are then constant zero are
+    /// dropped, and outputs stay the same to the bit.
+    #[arg(long)]
+    pub exact: bool,
 }
 
 impl RewritingArgs {
     pub fn options(&self) -> rewrite::Options {
-        rewrite::Options { layout: self.layout.choice(), ..rewrite::Options::default() }
+        let channels =
+            if self.exact { rewrite::ConstantChannels::Exact } else { rewrite::ConstantChannels::default() };
+        rewrite::Options { layout: self.layout.choice(), channels, ..rewrite::Options::default() }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
 use crate::lower::{LowerError, Lowered, lower};
 use crate::metadata::{
-    ABI_VERSION, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -92,7 +92,7 @@ pub fn compile_graph(
     let object =
         watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
-    let metadata = describe(model, &lowered, &object, options, &public)?;
+    let metadata = describe(model, &rewritten, &lowered, &object, options, &public)?;
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
 }
 
@@ -160,6 +160,7 @@ fn sha256(model: &Path) -> Result<String, Diagnostic> {
 /// What the output directory says of itself.
 fn describe(
     model: Model,
+    rewritten: &Optimized,
     lowered: &Lowered,
     object: &codegen::Object,
     options: &Options,
@@ -179,6 +180,7 @@ fn describe(
             dims: pins.dims.iter().cloned().collect(),
             shapes: pins.shapes.iter().cloned().collect(),
             set: pins.scalars.iter().cloned().collect(),
+            exact: options.rewriting.channels == rewrite::ConstantChannels::Exact,
         },
         inputs: ports(&lowered.inputs, &public.inputs),
         outputs: ports(&lowered.outputs, &public.outputs),
@@ -189,6 +191,8 @@ fn describe(
             code_bytes: object.code_bytes,
         },
         undefined_symbols: audit.undefined,
+        dropped: rewritten.dropped.iter().map(Dropped::from).collect(),
+        macs_saved: rewritten.macs_saved,
         macs: lowered.kernels.iter().map(|kernel| kernel.macs).sum(),
         kernels: lowered.kernels.iter().map(Kernel::from).collect(),
     })

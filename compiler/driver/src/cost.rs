@@ -9,7 +9,7 @@ use loops::{Definition, Expr, Source};
 use ops::shape::Layout;
 use ops::{AnyOp, Meaning};
 use rewrite::CostModel;
-use schedule::{Destination, Operand, View, estimate};
+use schedule::{Destination, Estimate, Operand, View, estimate};
 use targets::Target;
 
 /// Cycles of whole kernels under the default schedule, each estimated once.
@@ -70,6 +70,9 @@ impl<'t> TargetCost<'t> {
             tables.map(|(k, table)| dense(Source::Table(k), &table.ty, true)).collect();
         let inputs = inputs.iter().enumerate();
         operands.extend(inputs.map(|(k, ty)| dense(Source::Operand(k), ty, is_weight(op, k, ty))));
+        if let Some(estimate) = self.rows(definition, &operands) {
+            return estimate.cycles(self.target);
+        }
         let mut cycles = 0.0;
         for (k, stage) in definition.stages.iter().enumerate() {
             let ty = stage.ty();
@@ -80,6 +83,20 @@ impl<'t> TargetCost<'t> {
             operands.push(dense(Source::Stage(k), &ty, false));
         }
         cycles
+    }
+}
+
+impl TargetCost<'_> {
+    /// The stages as one kernel, where lowering makes one of them.
+    fn rows(&self, definition: &Definition, operands: &[Operand]) -> Option<Estimate> {
+        let empty = |stage: &loops::Stage| stage.ty().elements() == 0;
+        let ty = definition.stages.last().filter(|_| definition.stages.len() > 1)?.ty();
+        if definition.results != [definition.stages.len() - 1] || definition.stages.iter().any(empty) {
+            return None;
+        }
+        let place = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
+        schedule::default_blocks(definition, &place, self.target)?;
+        Some(schedule::estimate_rows(definition, operands, &place, self.target))
     }
 }
 

@@ -39,6 +39,8 @@ pub struct KernelReport {
     /// Bytes that it reads and writes, weights included.
     pub bytes: usize,
     pub weights_bytes: usize,
+    /// What it takes by the target's cost model.
+    pub modelled_cycles: u64,
     /// Why elements are moved that were computed already, if that is all it does.
     pub copies: Option<&'static str>,
 }

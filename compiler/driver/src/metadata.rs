@@ -29,6 +29,12 @@ pub struct Metadata {
     pub undefined_symbols: Vec<String>,
     /// Multiply-accumulates of one inference.
     pub macs: u64,
+    /// Those of the model that are not done, because they belong to channels without effect.
+    #[serde(default)]
+    pub macs_saved: u64,
+    /// The nodes that have fewer channels than in the model.
+    #[serde(default)]
+    pub dropped: Vec<Dropped>,
     /// In the order in which they run.
     pub kernels: Vec<Kernel>,
 }
@@ -88,6 +94,9 @@ pub struct Flags {
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Values of scalar inputs, as they were written.
     pub set: BTreeMap<String, String>,
+    /// Whether nothing was taken for granted about the range of activations.
+    #[serde(default)]
+    pub exact: bool,
 }
 
 /// Bytes, as `size` and `nm` count them.
@@ -102,6 +111,24 @@ pub struct Memory {
     pub code_bytes: usize,
 }
 
+/// A node of the model and how many of its channels have no effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    pub node: String,
+    /// That are not computed, of how many.
+    pub channels: usize,
+    pub of: usize,
+    /// Of them always zero; the others are never read.
+    pub zero: usize,
+}
+
+impl From<&rewrite::Dropped> for Dropped {
+    fn from(dropped: &rewrite::Dropped) -> Dropped {
+        let rewrite::Dropped { node, channels, of, zero } = dropped.clone();
+        Dropped { node, channels, of, zero }
+    }
+}
+
 /// A row of the per-node table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
@@ -113,6 +140,9 @@ pub struct Kernel {
     /// Read and written, weights included.
     pub bytes: usize,
     pub weights_bytes: usize,
+    /// By the target's cost model, which compares forms and does not tell the time; 0 in files of older compilers.
+    #[serde(default)]
+    pub modelled_cycles: u64,
 }
 
 impl From<&KernelReport> for Kernel {
@@ -124,6 +154,7 @@ impl From<&KernelReport> for Kernel {
             macs: report.macs,
             bytes: report.bytes,
             weights_bytes: report.weights_bytes,
+            modelled_cycles: report.modelled_cycles,
         }
     }
 }

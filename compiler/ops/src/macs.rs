@@ -12,6 +12,10 @@ impl AnyOp {
         if self.infer(inputs).is_err() {
             return 0;
         }
+        if let AnyOp::Fused(fused) = self {
+            // A product in a prologue is summed, but it is not the root's.
+            return fused.root.macs(&fused.root_inputs(inputs));
+        }
         match self.meaning(inputs) {
             Meaning::Compute(definition) => definition.stages.iter().map(stage).fold(0, u64::saturating_add),
             Meaning::View(_) | Meaning::Reshape | Meaning::Concat { .. } => 0,

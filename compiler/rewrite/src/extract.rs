@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use egg::{Id, Language};
 use ir::TensorType;
+use loops::Expr;
 use ops::AnyOp;
 
 use crate::{CostModel, EGraph, Node};
@@ -261,7 +262,8 @@ fn node_cost(egraph: &EGraph, node: &Node, types: &[TensorType], cost: &dyn Cost
         None => 0.0,
         Some((op, args)) => {
             let inputs: Vec<TensorType> = args.iter().map(|&arg| egraph[arg].data.ty().clone()).collect();
-            let size = if let AnyOp::Fused(fused) = op { fused.epilogue.size() } else { 0 };
+            let size =
+                if let AnyOp::Fused(fused) = op { fused.expressions().map(Expr::size).sum() } else { 0usize };
             cost.cost(op, &inputs, types) * (1.0 + SIMPLER * size as f64)
         }
     }

@@ -5,6 +5,7 @@
 //! nothing here outside of `rules/`. Costs come from outside.
 
 mod bridge;
+pub mod channels;
 mod cost;
 mod extract;
 mod map;
@@ -18,6 +19,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use bridge::Entered;
+pub use channels::{ConstantChannels, Dropped};
 use cost::InLayout;
 pub use cost::{CostModel, DefaultCost};
 pub use node::{Class, Declined, Discriminant, Facts, Node};
@@ -31,11 +33,13 @@ use ops::shape::Layout;
 pub type EGraph = egg::EGraph<Node, Facts>;
 
 /// How far to go. Limits are counts, never time: the same graph always gives the same result.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Options {
     pub most_nodes: usize,
     pub most_iterations: usize,
     pub layout: LayoutChoice,
+    /// Which channels are dropped as having no effect, before the rules run.
+    pub channels: ConstantChannels,
 }
 
 /// Where operators on feature maps keep their channels.
@@ -50,7 +54,12 @@ pub enum LayoutChoice {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { most_nodes: 20_000, most_iterations: 30, layout: LayoutChoice::default() }
+        Options {
+            most_nodes: 20_000,
+            most_iterations: 30,
+            layout: LayoutChoice::default(),
+            channels: ConstantChannels::default(),
+        }
     }
 }
 
@@ -66,6 +75,10 @@ pub struct Optimized {
     pub declined: Vec<Refusal>,
     /// Kernels that stand alone because one with their neighbour costs more.
     pub passed: Vec<Passed>,
+    /// Channels that were dropped before the rules ran.
+    pub dropped: Vec<Dropped>,
+    /// Multiply-accumulates of one inference that this saves.
+    pub macs_saved: u64,
     /// Of the graph before and after, by the cost model.
     pub cost_before: f64,
     pub cost: f64,
@@ -119,6 +132,12 @@ impl std::error::Error for Error {}
 /// Needs: a graph that verifies. Leaves: one with the same inputs and outputs, constants folded, nothing dead, and each
 /// node under the names of the nodes that it stands for.
 pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Result<Optimized, Error> {
+    let cost_before = prices(graph, cost).values().sum();
+    let eliminated = channels::eliminate(graph, options.channels)?;
+    let (graph, dropped, macs_saved) = match &eliminated {
+        Some(eliminated) => (&eliminated.graph, eliminated.dropped.clone(), eliminated.macs_saved),
+        None => (graph, vec![], 0),
+    };
     let saturated = saturate(graph, &rules::phases(), options)?;
     let entered = &saturated.entered;
     let extracted = match options.layout {
@@ -137,7 +156,9 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
         declined: refusals(graph, entered),
         passed: passed::passed(&entered.egraph, &extracted, &names, cost),
         fired: saturated.fired,
-        cost_before: prices(graph, cost).values().sum(),
+        cost_before,
+        dropped,
+        macs_saved,
         cost: extracted.cost,
         nodes: entered.egraph.total_size(),
         classes: entered.egraph.number_of_classes(),
@@ -161,12 +182,18 @@ pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Resul
     for rules in phases {
         let rewrites: Vec<egg::Rewrite<Node, Facts>> =
             rules.iter().map(|&rule| rule::rewrite(rule)).collect();
+        let roots = entered.roots.clone();
+        let find_idle = move |runner: &mut egg::Runner<Node, Facts>| {
+            rule::find_idle(&mut runner.egraph, &roots);
+            Ok(())
+        };
         let runner = egg::Runner::<Node, Facts>::new(Facts::default())
             .with_egraph(entered.egraph)
             .with_scheduler(egg::SimpleScheduler)
             .with_node_limit(options.most_nodes)
             .with_iter_limit(options.most_iterations)
             .with_time_limit(Duration::MAX)
+            .with_hook(find_idle)
             .run(&rewrites);
         complete &= matches!(runner.stop_reason, Some(egg::StopReason::Saturated));
         for (rule, times) in runner.iterations.iter().flat_map(|iteration| &iteration.applied) {

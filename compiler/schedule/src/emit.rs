@@ -19,7 +19,7 @@ use crate::flat::Flat;
 use crate::math::Unsupported;
 use crate::pack::{self, Packing};
 use crate::range::Ranges;
-use crate::{Argument, Kernel, Loop, Schedule};
+use crate::{Argument, Estimate, Kernel, Loop, Schedule};
 use guard::Guard;
 
 pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Result<Kernel, Unsupported> {
@@ -35,6 +35,7 @@ pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Re
         arguments: emitter.arguments,
         blocks: vec![],
         stages: vec![schedule.clone()],
+        estimate: Estimate::default(),
     };
     drop_unused(&mut kernel);
     Ok(kernel)

@@ -5,13 +5,13 @@
 //! made for comparing one form of a computation with another.
 
 use loops::affine::Affine;
-use loops::{Binary, Expr, Fold, Stage};
+use loops::{Binary, Definition, Expr, Fold, Source, Stage};
 use targets::{Costs, Target};
 
 use crate::choose::{self, Loads};
 use crate::emit::guard::{self, Guard};
 use crate::flat::{Axis, Flat};
-use crate::{Destination, Operand, Schedule};
+use crate::{Destination, Operand, Schedule, View};
 
 /// Cycles, by what they are spent on.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -43,9 +43,41 @@ const MOST_POINTS: usize = 100_000;
 /// The estimate of `stage` as [`crate::lower`] would write it.
 pub fn estimate(stage: &Stage, operands: &[Operand], result: &Destination, target: &Target) -> Estimate {
     let flat = Flat::new(stage, operands, result);
-    let schedule = choose::default_schedule(&flat, target);
-    let kernel = Modelled::new(&flat, &schedule, target);
+    of(&flat, &choose::default_schedule(&flat, target), target)
+}
+
+pub(crate) fn of(flat: &Flat, schedule: &Schedule, target: &Target) -> Estimate {
+    let kernel = Modelled::new(flat, schedule, target);
     Estimate { compute: kernel.compute(), memory: kernel.memory(), start: target.costs.start }
+}
+
+/// The estimate of all stages of a definition as one kernel, [`crate::lower_rows`]: what lies between them stays near.
+pub fn estimate_rows(
+    definition: &Definition,
+    operands: &[Operand],
+    result: &Destination,
+    target: &Target,
+) -> Estimate {
+    let mut sum = Estimate { start: target.costs.start, ..Estimate::default() };
+    let mut sources = operands.to_vec();
+    for (k, stage) in definition.stages.iter().enumerate() {
+        let ty = stage.ty();
+        let view = View::contiguous(&ty.shape);
+        let inner = Destination { view: view.clone(), len: ty.elements() };
+        let is_last = k + 1 == definition.stages.len();
+        let flat = Flat::new(stage, &sources, if is_last { result } else { &inner });
+        let schedule = choose::default_schedule(&flat, target);
+        sum.compute += Modelled::new(&flat, &schedule, target).compute();
+        if is_last {
+            sum.memory += travel(ty.bytes(), false, target);
+        }
+        let (dtype, len) = (ty.dtype, ty.elements());
+        sources.push(Operand { source: Source::Stage(k), dtype, view, len, constant: false });
+    }
+    for operand in operands {
+        sum.memory += travel(operand.len * operand.dtype.bytes(), operand.constant, target);
+    }
+    sum
 }
 
 struct Modelled<'a> {
@@ -152,17 +184,15 @@ impl<'a> Modelled<'a> {
     /// the last one; on machines without caches, wait states at every access.
     fn memory(&self) -> f64 {
         let result = self.flat.axes_where(false).map(|axis| self.flat.axes[axis].extent).product::<usize>();
-        let mut cycles = self.travel(result * self.flat.dtype.bytes(), false);
+        let mut cycles = travel(result * self.flat.dtype.bytes(), false, self.target);
         let mut seen: Vec<u32> = Vec::new();
         for (buffer, address) in self.flat.loads() {
             let operand = &self.flat.operands[buffer.0 as usize];
             if self.costs.constant_wait > 0.0 && operand.constant {
                 cycles += self.accesses(&address) * self.costs.constant_wait;
             } else if !seen.contains(&buffer.0) {
-                cycles += self.travel(
-                    self.footprint(&address).min(operand.len) * operand.dtype.bytes(),
-                    operand.constant,
-                );
+                let bytes = self.footprint(&address).min(operand.len) * operand.dtype.bytes();
+                cycles += travel(bytes, operand.constant, self.target);
             }
             seen.push(buffer.0);
         }
@@ -189,18 +219,18 @@ impl<'a> Modelled<'a> {
         let vectors = shared(self.schedule.vector_axis, self.schedule.vectors);
         all / (rows * vectors * self.schedule.lanes as f64)
     }
+}
 
-    fn travel(&self, bytes: usize, constant: bool) -> f64 {
-        let caches = &self.target.caches;
-        let near = |bytes: usize| caches.iter().position(|cache| 2 * bytes <= cache.bytes);
-        let level = if constant { near(bytes).map(|_| caches.len() - 1) } else { near(bytes) };
-        match level {
-            // The nearest cache is what `compute` counts with.
-            Some(0) => 0.0,
-            Some(level) => bytes as f64 / caches[level].bytes_per_cycle,
-            None if caches.is_empty() => 0.0,
-            None => bytes as f64 / self.costs.memory,
-        }
+/// Cycles for bytes to come from, or go to, where tensors of their size lie.
+fn travel(bytes: usize, constant: bool, target: &Target) -> f64 {
+    let caches = &target.caches;
+    let near = caches.iter().position(|cache| 2 * bytes <= cache.bytes);
+    match if constant { near.map(|_| caches.len() - 1) } else { near } {
+        // The nearest cache is what `compute` counts with.
+        Some(0) => 0.0,
+        Some(level) => bytes as f64 / caches[level].bytes_per_cycle,
+        None if caches.is_empty() => 0.0,
+        None => bytes as f64 / target.costs.memory,
     }
 }
 

@@ -9,16 +9,17 @@ use crate::{Argument, Kernel};
 pub struct Joined {
     pub buffers: Vec<Buffer>,
     pub arguments: Vec<Argument>,
-    /// The stage that is the result.
-    result: usize,
+    /// Where each stage's result lies.
+    places: Vec<Argument>,
     /// Ids that are taken.
     loops: u32,
     registers: u32,
 }
 
 impl Joined {
-    pub fn new(result: usize) -> Joined {
-        Joined { buffers: Vec::new(), arguments: Vec::new(), result, loops: 0, registers: 0 }
+    /// `places` says where each stage's result lies: in scratch, or in the nest's own.
+    pub fn new(places: Vec<Argument>) -> Joined {
+        Joined { buffers: Vec::new(), arguments: Vec::new(), places, loops: 0, registers: 0 }
     }
 
     /// A variable for a loop around stages.
@@ -55,12 +56,11 @@ impl Joined {
         (Nest { name: name.to_string(), buffers: self.buffers, body }, self.arguments)
     }
 
-    /// The nest's buffer for one of a stage's kernel: what a stage gives lies in scratch, but for the result.
+    /// The nest's buffer for one of a stage's kernel.
     fn buffer(&mut self, stage: usize, mut buffer: Buffer, argument: Argument) -> BufferId {
-        let of_stage = |k| if k == self.result { Argument::Result } else { Argument::Scratch(k) };
         let argument = match argument {
-            Argument::Source(Source::Stage(k)) => of_stage(k),
-            Argument::Result => of_stage(stage),
+            Argument::Source(Source::Stage(k)) => self.places[k].clone(),
+            Argument::Result => self.places[stage].clone(),
             other => other,
         };
         if let Some(known) = self.arguments.iter().position(|known| *known == argument) {

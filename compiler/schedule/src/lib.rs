@@ -15,7 +15,7 @@ mod range;
 mod rows;
 mod tensorize;
 
-pub use estimate::{Estimate, estimate};
+pub use estimate::{Estimate, estimate, estimate_rows};
 pub use line_buffer::line_buffer;
 pub use rows::{default_blocks, lower_rows, row_axes};
 pub use tensorize::{Unfit, tensorize};
@@ -73,6 +73,7 @@ pub struct Kernel {
     pub blocks: Vec<Block>,
     /// How each stage is arranged.
     pub stages: Vec<Schedule>,
+    pub estimate: Estimate,
 }
 
 impl Kernel {
@@ -162,5 +163,6 @@ pub fn lower(
 ) -> Result<Kernel, math::Unsupported> {
     let flat = flat::Flat::new(stage, operands, result);
     let schedule = choose::default_schedule(&flat, target);
-    emit::emit(name, &flat, &schedule, target)
+    let kernel = emit::emit(name, &flat, &schedule, target)?;
+    Ok(Kernel { estimate: estimate::of(&flat, &schedule, target), ..kernel })
 }

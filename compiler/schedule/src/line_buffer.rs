@@ -8,7 +8,7 @@ use loops::{Binary, Compare, Definition, Expr, LoopVar, Source, Stage, Stmt};
 use targets::Target;
 
 use crate::join::Joined;
-use crate::{Arranged, Destination, Operand, Unfit, View, lower};
+use crate::{Argument, Arranged, Destination, Operand, Unfit, View, lower};
 
 /// What stands for the row in a stage that is lowered for one.
 const ROW: LoopVar = LoopVar(u32::MAX);
@@ -32,7 +32,8 @@ pub fn line_buffer(
     let windows =
         definition.stages.iter().enumerate().skip(1).map(|(k, stage)| Window::of(stage, k - 1, rows));
     let windows = windows.collect::<Result<Vec<Window>, Unfit>>()?;
-    let mut chain = Chain { definition, rows, target, operands, windows, joined: Joined::new(last) };
+    let places = (0..last).map(Argument::Scratch).chain([Argument::Result]).collect();
+    let mut chain = Chain { definition, rows, target, operands, windows, joined: Joined::new(places) };
     let whole = Expr::int(chain.extent(last)? as i64);
     let body = chain.rows_of(last, Expr::int(0), whole, 0)?;
     let (nest, arguments) = chain.joined.into_nest(name, body);

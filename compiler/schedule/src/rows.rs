@@ -13,7 +13,7 @@ pub use blocks::{default_blocks, row_axes};
 
 use crate::join::Joined;
 use crate::math::Unsupported;
-use crate::{Block, Destination, Kernel, Operand, View, lower};
+use crate::{Argument, Block, Destination, Kernel, Operand, View, lower};
 
 /// Loops for all stages of `definition`, whose last one is its only result, around them the `blocks`, outermost first.
 ///
@@ -32,14 +32,15 @@ pub fn lower_rows(
     if definition.results != [last] || !blocks.iter().all(|block| axes.contains(&block.axis)) {
         return Ok(None);
     }
-    let (joined, schedules) = (Joined::new(last), Vec::new());
+    let places = slots(definition).into_iter().map(Argument::Scratch).chain([Argument::Result]);
+    let (joined, schedules) = (Joined::new(places.collect()), Vec::new());
     let mut rows = Rows { definition, blocks, operands, result, target, joined, schedules };
     let body = rows.level(&mut Vec::new())?;
     let Rows { joined, mut schedules, .. } = rows;
     schedules.sort_by_key(|(stage, _)| *stage);
     let (nest, arguments) = joined.into_nest(name, body);
     let in_place = arguments.iter().map(|argument| match argument {
-        crate::Argument::Source(source) => operands
+        Argument::Source(source) => operands
             .iter()
             .any(|operand| operand.source == *source && in_place(definition, blocks, operand, result)),
         _ => false,
@@ -50,6 +51,7 @@ pub fn lower_rows(
         arguments,
         blocks: blocks.to_vec(),
         stages: schedules.into_iter().map(|(_, schedule)| schedule).collect(),
+        estimate: crate::estimate_rows(definition, operands, result, target),
     }))
 }
 
@@ -192,6 +194,35 @@ fn kept(stage: &Stage, blocks: &[Block]) -> Vec<usize> {
     shape
 }
 
+/// For all stages but the last the number of its scratch. A stage that reads an earlier one at its own place alone, and
+/// as the last one to do so, writes over it.
+fn slots(definition: &Definition) -> Vec<usize> {
+    let stages = &definition.stages;
+    let last = stages.len() - 1;
+    let reads_stage = |stage: &Stage, k: usize, elsewhere: bool| {
+        reads(stage).iter().any(|(source, index)| {
+            **source == Source::Stage(k)
+                && (!elsewhere || stage.fold.is_some() || !at_own_place(stage, index))
+        })
+    };
+    let mut slots: Vec<usize> = Vec::new();
+    for (number, stage) in stages[..last].iter().enumerate() {
+        let written_over = (0..number).find(|&k| {
+            stages[k].ty() == stage.ty()
+                && reads_stage(stage, k, false)
+                && !reads_stage(stage, k, true)
+                && !stages[number + 1..].iter().any(|later| reads_stage(later, k, false))
+        });
+        slots.push(written_over.map_or(number, |k| slots[k]));
+    }
+    slots
+}
+
+/// Whether `index` is the place in the domain that the stage is at.
+fn at_own_place(stage: &Stage, index: &[Expr]) -> bool {
+    (0..stage.domain.len()).all(|axis| !has(stage, axis) || index.get(axis) == Some(&Expr::Axis(axis)))
+}
+
 /// Whether the result may take the operand's memory: they lie alike, the last stage reads each element right before it
 /// writes the same place, and all others read rows of their own block, which nothing has been written to yet.
 fn in_place(definition: &Definition, blocks: &[Block], operand: &Operand, result: &Destination) -> bool {
@@ -200,14 +231,13 @@ fn in_place(definition: &Definition, blocks: &[Block], operand: &Operand, result
     }
     let last = definition.stages.len() - 1;
     definition.stages.iter().enumerate().all(|(k, stage)| {
-        let at_own = |index: &[Expr], axis: usize| index.get(axis) == Some(&Expr::Axis(axis));
-        let own_rows = |index: &[Expr]| blocks.iter().all(|block| at_own(index, block.axis));
-        let own_place =
-            |index: &[Expr]| (0..stage.domain.len()).all(|axis| !has(stage, axis) || at_own(index, axis));
+        let own_rows = |index: &[Expr]| {
+            blocks.iter().all(|block| index.get(block.axis) == Some(&Expr::Axis(block.axis)))
+        };
         let fits = |expr: &Expr, folded: bool| {
             !expr.any(&mut |node| match node {
                 Expr::Read { source, index } if *source == operand.source => match k == last {
-                    true => folded || !own_place(index),
+                    true => folded || !at_own_place(stage, index),
                     false => !own_rows(index),
                 },
                 _ => false,
@@ -216,4 +246,18 @@ fn in_place(definition: &Definition, blocks: &[Block], operand: &Operand, result
         fits(&stage.body, stage.fold.is_some())
             && stage.finish.as_ref().is_none_or(|finish| fits(finish, false))
     })
+}
+
+/// All that a stage reads, with the index.
+fn reads(stage: &Stage) -> Vec<(&Source, &[Expr])> {
+    fn of<'e>(expr: &'e Expr, found: &mut Vec<(&'e Source, &'e [Expr])>) {
+        if let Expr::Read { source, index } = expr {
+            found.push((source, index));
+        }
+        expr.children().into_iter().for_each(|child| of(child, found));
+    }
+    let mut found = Vec::new();
+    of(&stage.body, &mut found);
+    stage.finish.iter().for_each(|finish| of(finish, &mut found));
+    found
 }

@@ -23,6 +23,8 @@ pub struct Checked {
     parameters: u64,
     /// Of one inference; unknown if the model cannot be imported.
     macs: Option<u64>,
+    /// Those that `compile` leaves out, because they belong to channels without effect.
+    macs_without_effect: Option<u64>,
     operators: Vec<Operator>,
     target: String,
     /// Whether `compile` will take it.
@@ -74,6 +76,7 @@ pub fn check(arguments: &cli::Check) -> Result<Checked, Diagnostics> {
         declared: port.shape,
     };
     let known = imported.as_ref().ok();
+    let macs_without_effect = known.map(|imported| without_effect(&imported.graph)).transpose()?;
     let operator = |op: onnx::SummaryOperator| Operator {
         domain: op.domain,
         name: op.op_type,
@@ -89,12 +92,21 @@ pub fn check(arguments: &cli::Check) -> Result<Checked, Diagnostics> {
         outputs: summary.outputs.into_iter().map(|port| tensor(port, known.map(|i| &i.outputs))).collect(),
         parameters: summary.parameters,
         macs: known.map(|imported| macs(&imported.graph)),
+        macs_without_effect,
         operators: summary.operators.into_iter().map(operator).collect(),
         target: target.name,
         compiles: problems.0.is_empty(),
         exit_code: if problems.0.is_empty() { 0 } else { problems.exit_code() },
         diagnostics: problems.0,
     })
+}
+
+/// Multiply-accumulates of channels that are dropped.
+fn without_effect(graph: &ops::Graph) -> Result<u64, Diagnostic> {
+    match rewrite::channels::eliminate(graph, rewrite::ConstantChannels::default()) {
+        Ok(eliminated) => Ok(eliminated.map_or(0, |eliminated| eliminated.macs_saved)),
+        Err(error) => Err(Diagnostic::bug(error.to_string())),
+    }
 }
 
 impl Report for Checked {
@@ -130,7 +142,10 @@ impl fmt::Display for Checked {
         let mut rows: Vec<Vec<String>> = self.inputs.iter().map(|tensor| row("input", tensor)).collect();
         rows.extend(self.outputs.iter().map(|tensor| row("output", tensor)));
         f.write_str(&table(&["", "name", "type", "shape"], &rows))?;
-        let macs = self.macs.map_or("unknown".to_owned(), grouped);
+        let mut macs = self.macs.map_or("unknown".to_owned(), grouped);
+        if let Some(without_effect) = self.macs_without_effect.filter(|&macs| macs > 0) {
+            macs += &format!(", {} of them of channels without effect", grouped(without_effect));
+        }
         writeln!(f, "\n  parameters  {}\n  MACs        {macs}\n", grouped(self.parameters))?;
         let row = |op: &Operator| {
             let mark = if op.supported { "✓" } else { "✗" };

@@ -128,15 +128,21 @@ impl fmt::Display for Compiled {
         for Dumped { text, .. } in &self.dumps {
             writeln!(f, "{}", text.trim_end())?;
         }
-        let Metadata { name, target, memory, macs, kernels, .. } = &self.metadata;
+        let Metadata { name, target, memory, macs, macs_saved, dropped, kernels, .. } = &self.metadata;
         let total: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
         writeln!(
             f,
-            "{name} for {} in {total:.2} s: {} kernels, {} MACs\n",
+            "{name} for {} in {total:.2} s: {} kernels, {} MACs",
             target.name,
             kernels.len(),
             grouped(*macs)
         )?;
+        if !dropped.is_empty() {
+            let channels: usize = dropped.iter().map(|node| node.channels).sum();
+            let (channels, saved) = (grouped(channels as u64), grouped(*macs_saved));
+            writeln!(f, "left out: {channels} channels without effect, {saved} MACs")?;
+        }
+        writeln!(f)?;
         let row = |what: &str, count: usize, where_: &str| {
             vec![what.to_owned(), grouped(count as u128), where_.to_owned()]
         };

@@ -218,32 +218,9 @@ impl Explained {
         }
         for kernel in &self.kernels {
             writeln!(f)?;
-            let with: Vec<&str> =
-                kernel.nodes.iter().filter(|name| **name != node.name).map(String::as_str).collect();
-            let rows = [
-                ("kernel", kernel.symbols.join(", ")),
-                ("with", if with.is_empty() { "nothing else".to_owned() } else { with.join(" + ") }),
-                ("layout", kernel.layout.clone().unwrap_or_else(|| "as ONNX has it".to_owned())),
-                ("cost", format!("{:.0}, {:.1} % of the model", kernel.cost, 100.0 * kernel.share)),
-                ("work", format!("{} MACs", grouped(kernel.macs))),
-                (
-                    "memory",
-                    format!("{} moved, {} of it weights", bytes(kernel.bytes), bytes(kernel.weights_bytes)),
-                ),
-            ];
-            let rows: Vec<Vec<String>> =
-                rows.into_iter().map(|(what, text)| vec![what.to_owned(), text]).collect();
-            f.write_str(&table(&["", ""], &rows))?;
-            for why in &kernel.copies {
-                writeln!(f, "  moves what is computed already: {why}")?;
-            }
-            if let Some(apart) = &kernel.apart {
-                writeln!(f, "  could be done at the end of {}", apart.from.join(" + "))?;
-                for other in &apart.shared_with {
-                    writeln!(f, "    whose result {} needs as well", other.join(" + "))?;
-                }
-                writeln!(f, "    so the model would cost {:.0} more", apart.dearer)?;
-            }
+            let with: &Vec<&str> =
+                &kernel.nodes.iter().filter(|name| **name != node.name).map(String::as_str).collect();
+            f.write_str(&table(&["", ""], &facts(kernel, with)))?;
         }
         if !node.applied.is_empty() {
             let rules: Vec<String> =
@@ -252,4 +229,27 @@ impl Explained {
         }
         self.declined(f)
     }
+}
+
+/// What there is to say of a kernel, line by line.
+fn facts(kernel: &Kernel, with: &[&str]) -> Vec<Vec<String>> {
+    let moved = format!("{} moved, {} of it weights", bytes(kernel.bytes), bytes(kernel.weights_bytes));
+    let mut facts = vec![
+        ("kernel", kernel.symbols.join(", ")),
+        ("with", if with.is_empty() { "nothing else".to_owned() } else { with.join(" + ") }),
+        ("cost", format!("{:.0}, {:.1} % of the model", kernel.cost, 100.0 * kernel.share)),
+        ("work", format!("{} MACs", grouped(kernel.macs))),
+        ("memory", moved),
+    ];
+    facts.extend(kernel.layout.iter().map(|layout| ("layout", layout.clone())));
+    facts.extend(kernel.copies.iter().map(|why| ("copies", format!("what is computed already: {why}"))));
+    if let Some(apart) = &kernel.apart {
+        facts.push(("alone", format!("although it could be done at the end of {}", apart.from.join(" + "))));
+        let others: Vec<String> = apart.shared_with.iter().map(|other| other.join(" + ")).collect();
+        if !others.is_empty() {
+            facts.push(("", format!("whose result is needed by {} as well", others.join(", and by "))));
+        }
+        facts.push(("", format!("the model would cost {:.0} more", apart.dearer)));
+    }
+    facts.into_iter().map(|(what, text)| vec![what.to_owned(), text]).collect()
 }

@@ -113,6 +113,7 @@ impl<'t> Lowering<'_, 't> {
                 macs: call.macs,
                 bytes: call.buffers.iter().map(bytes).sum(),
                 weights_bytes: call.buffers.iter().filter(constant).map(bytes).sum(),
+                modelled_cycles: call.kernel.estimate.cycles(self.target).round() as u64,
                 copies: call.copies,
             });
         }

@@ -36,7 +36,7 @@ pub fn place(picture: &Picture) -> Placed {
     for (k, Edge { from, to, label }) in picture.edges.iter().enumerate() {
         let Size { width, height } = label_size(label);
         let label = EdgeLabel { width, height, ..EdgeLabel::default() };
-        graph.set_edge(&from.to_string(), &to.to_string(), Some(label), Some(&k.to_string()));
+        graph.set_edge(from.to_string(), to.to_string(), Some(label), Some(&k.to_string()));
     }
     let distances = LayoutOptions { nodesep: 24.0, edgesep: 12.0, ranksep: 36.0, ..LayoutOptions::default() };
     layout(&mut graph, Some(distances));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::place::{Path, Placed, Point};
-use super::{Block, Edge, Picture, escaped, shortened};
+use super::{Block, Picture, escaped, shortened};
 use crate::explain::Kernel;
 
 /// In pixels.
@@ -30,7 +30,7 @@ const MOST_NODES: usize = 12;
 
 const STYLE: &str = "text{font-family:Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1b1f24}\
     .kernel>rect{stroke:#57606a;stroke-width:1.2}.node{fill:#ffffff;fill-opacity:.72;stroke:#afb8c1;stroke-width:.6}\
-    .edge{fill:none;stroke:#6e7781;stroke-width:1.3;stroke-linejoin:round}.type{fill:#57606a}\
+    .edge{fill:none;stroke:#6e7781;stroke-width:1.3;stroke-linejoin:round}.type{fill:#57606a;stroke:#ffffff;stroke-width:3;stroke-linejoin:round;paint-order:stroke}\
     .port>rect{fill:#ddf4ff;stroke:#54aeff;stroke-width:1.2}.chosen>rect{stroke:#0969da;stroke-width:4}";
 
 pub fn box_size(drawn: &Block) -> Size {
@@ -66,7 +66,7 @@ fn title(kernel: &Kernel) -> String {
 /// A line of text per node, and its whole name.
 fn lines<'a>(kernel: &'a Kernel, types: &[Option<&str>]) -> Vec<(String, &'a str)> {
     let line = |(name, op_type): (&'a String, &Option<&str>)| {
-        let op_type = op_type.map(|op_type| format!("{op_type}  ")).unwrap_or_default();
+        let op_type = op_type.map(|op_type| format!("{op_type}: ")).unwrap_or_default();
         (op_type + &shortened(name, MOST_CHARACTERS), name.as_str())
     };
     let mut lines: Vec<(String, &str)> = kernel.nodes.iter().zip(types).take(MOST_NODES).map(line).collect();
@@ -97,7 +97,7 @@ pub fn draw(picture: &Picture, placed: &Placed) -> String {
         line(&mut out, path, &edge.label);
     }
     for (edge, path) in picture.edges.iter().zip(&placed.paths) {
-        label(&mut out, edge, path.label);
+        label(&mut out, &edge.label, path.label);
     }
     let mut number = 0;
     for (drawn, at) in picture.boxes.iter().zip(&placed.boxes) {
@@ -120,13 +120,13 @@ fn header(out: &mut String, picture: &Picture, most: f64) {
         let _ = write!(out, "<stop offset=\"{part}\" stop-color=\"{}\"/>", shade(part * most, most));
     }
     let _ = writeln!(out, "</linearGradient></defs>");
-    text(out, Point { x: MARGIN, y: 56.0 }, NAME, "start", "share of the modelled cost  0 %");
+    text(out, Point { x: MARGIN + 190.0, y: 56.0 }, NAME, "end", "share of the modelled cost: 0 %");
     let _ = writeln!(
         out,
         "<rect x=\"{}\" y=\"46\" width=\"120\" height=\"12\" fill=\"url(#share)\" stroke=\"#afb8c1\"/>",
-        MARGIN + 176.0
+        MARGIN + 196.0
     );
-    text(out, Point { x: MARGIN + 302.0, y: 56.0 }, NAME, "start", &format!("{:.1} %", 100.0 * most));
+    text(out, Point { x: MARGIN + 322.0, y: 56.0 }, NAME, "start", &format!("{:.1} %", 100.0 * most));
 }
 
 fn line(out: &mut String, path: &Path, label: &str) {
@@ -140,17 +140,13 @@ fn line(out: &mut String, path: &Path, label: &str) {
     );
 }
 
-fn label(out: &mut String, edge: &Edge, at: Point) {
-    let Size { width, height } = label_size(&edge.label);
+fn label(out: &mut String, label: &str, at: Point) {
     let _ = writeln!(
         out,
-        "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"#ffffff\" fill-opacity=\".85\"/>\
-         <text class=\"type\" x=\"{:.1}\" y=\"{:.1}\" font-size=\"{LABEL}\" text-anchor=\"middle\">{}</text>",
-        at.x - width / 2.0,
-        at.y - height / 2.0,
+        "<text class=\"type\" x=\"{:.1}\" y=\"{:.1}\" font-size=\"{LABEL}\" text-anchor=\"middle\">{}</text>",
         at.x,
         at.y + LABEL * 0.35,
-        escaped(&edge.label)
+        escaped(label)
     );
 }
 

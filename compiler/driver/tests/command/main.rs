@@ -497,9 +497,66 @@ fn dumps_show_every_stage() {
     let ran = folder.onnxc(&format!("{compile} --dump import --dump rewrite --dump loops --dump mlir")).ok();
     let dumps = ran.json()["dumps"].as_array().unwrap().clone();
     let text = |stage: usize| dumps[stage]["text"].as_str().unwrap();
-    assert_eq!(dumps.len(), 4);
+    assert_eq!(dumps.len(), 5);
     assert!(text(0).contains("relu"), "{}", text(0));
-    assert!(text(1).contains("fused"), "{}", text(1));
-    assert!(text(2).contains("nest"), "{}", text(2));
-    assert!(text(3).contains("func.func"), "{}", text(3));
+    assert!(text(1).contains("before: 3 operators") && text(1).contains("relu"), "{}", text(1));
+    assert!(text(2).contains("after: 1 operators") && text(2).contains("fused"), "{}", text(2));
+    assert!(text(3).contains("nest"), "{}", text(3));
+    assert!(text(4).contains("func.func"), "{}", text(4));
+}
+
+/// `y = relu(p)` and `z = softmax(p)`, of one product; and a node that rewriting computes before the model runs.
+fn shared_product() -> Model {
+    Model::new()
+        .input("x", &[Dim::Known(1), Dim::Known(3)])
+        .weights("w", &[3, 2], &[1.0, -1.0, 2.0, 0.5, -3.0, 4.0])
+        .node("Neg", "negated", &["w"], "n")
+        .node("MatMul", "product", &["x", "n"], "p")
+        .node("Relu", "activation", &["p"], "y")
+        .node("Softmax", "scores", &["p"], "z")
+        .output("y", &[Dim::Known(1), Dim::Known(2)])
+        .output("z", &[Dim::Known(1), Dim::Known(2)])
+}
+
+#[test]
+fn explain_tells_what_became_of_a_node() {
+    let folder = Folder::with("shared.onnx", &shared_product());
+    let alone = folder.onnxc("explain shared.onnx --target cortex-m4f activation").ok().stdout;
+    for part in [
+        "activation (Relu) in shared.onnx for cortex-m4f",
+        "kernel  shared_k1_relu",
+        "although it could be done at the end of product",
+        "whose result is needed by scores as well",
+        "rules: fuse-epilogue x1",
+    ] {
+        assert!(alone.contains(part), "{part}\n{alone}");
+    }
+    let gone = folder.onnxc("explain shared.onnx --target cortex-m4f negated").ok().stdout;
+    assert!(
+        gone.contains("depends on constants alone") || gone.contains("while the model was read"),
+        "{gone}"
+    );
+    let unknown = folder.onnxc("explain shared.onnx activatoin");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("there is activation"), "{}", unknown.stderr);
+}
+
+#[test]
+fn explain_lists_kernels_and_draws_them() {
+    let folder = Folder::with("shared.onnx", &shared_product());
+    for (file, start) in [("graph.svg", "<svg "), ("graph.html", "<!DOCTYPE html>")] {
+        let explain = format!("explain shared.onnx --target cortex-m4f --picture {file} --format json");
+        let explained = folder.onnxc(&explain).ok().json();
+        let nodes: Vec<&str> = explained["kernels"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|kernel| kernel["nodes"][0].as_str().unwrap())
+            .collect();
+        assert_eq!(nodes, ["product", "activation", "scores"]);
+        assert_eq!(explained["picture"], file);
+        let drawn = fs::read_to_string(folder.path(file)).unwrap();
+        assert!(drawn.starts_with(start) && nodes.iter().all(|name| drawn.contains(name)), "{drawn}");
+    }
+    assert_eq!(folder.onnxc("explain shared.onnx --picture graph.png").code, 2);
 }

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AnyOp, Meaning, Onnx, Op, ops};
 
-/// An operator with elementwise work applied to its result while that is still in registers.
+/// An operator with elementwise work applied to its operands as they are read, and to its result while that is still
+/// in registers.
 ///
-/// The operands are the root's, then those of the epilogue. The root has one result.
+/// The operands are the root's, then those that prologues and epilogue read beside them. The root has one result.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fused {
     pub root: Box<AnyOp>,
@@ -15,12 +16,24 @@ pub struct Fused {
     /// Over the result's axes: `Folded` is the root's element, `Operand(k)` the k-th operand of all.
     pub epilogue: Expr,
     pub dtype: ir::DType,
+    /// At most one for each of the root's operands.
+    pub prologues: Vec<Prologue>,
+}
+
+/// Elementwise work on an operand wherever the root reads it; the root sees a tensor of the operand's shape.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Prologue {
+    /// The root's operand.
+    pub operand: usize,
+    /// Over that operand's axes: `Operand(k)` is the k-th operand of all, as it is without any prologue.
+    pub body: Expr,
+    pub dtype: ir::DType,
 }
 
 impl Default for Fused {
     fn default() -> Fused {
         let root = Box::new(ops::relu::Relu.into());
-        Fused { root, root_operands: 1, epilogue: Expr::Folded, dtype: ir::DType::F32 }
+        Fused { root, root_operands: 1, epilogue: Expr::Folded, dtype: ir::DType::F32, prologues: vec![] }
     }
 }
 
@@ -29,17 +42,28 @@ impl Op for Fused {
     const ONNX: &'static [Onnx] = &[];
 
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
-        let root = inputs.get(..self.root_operands).ok_or_else(|| OpError::new("the root's operands are missing"))?;
-        match self.root.infer(root)?.as_slice() {
+        if inputs.len() < self.root_operands {
+            return Err(OpError::new("the root's operands are missing"));
+        }
+        if self.prologues.iter().any(|prologue| prologue.operand >= self.root_operands) {
+            return Err(OpError::new("a prologue is for none of the root's operands"));
+        }
+        match self.root.infer(&self.root_inputs(inputs))?.as_slice() {
             [result] => Ok(vec![result.with_dtype(self.dtype)]),
             _ => Err(OpError::new("the root has several results")),
         }
     }
 
     fn meaning(&self, inputs: &[TensorType]) -> Meaning {
-        let root = &inputs[..self.root_operands];
-        let results = self.root.infer(root).unwrap_or_default();
-        let mut definition = self.root.meaning(root).definition(root, &results);
+        let root = self.root_inputs(inputs);
+        let results = self.root.infer(&root).unwrap_or_default();
+        let mut definition = self.root.meaning(&root).definition(&root, &results);
+        if !self.prologues.is_empty() {
+            for stage in &mut definition.stages {
+                stage.body = self.with_prologues(&stage.body);
+                stage.finish = stage.finish.as_ref().map(|finish| self.with_prologues(finish));
+            }
+        }
         if let Some(stage) = definition.stages.pop() {
             definition.stages.push(stage.finished(self.dtype, &self.epilogue));
         }
@@ -58,6 +82,31 @@ impl AnyOp {
 }
 
 impl Fused {
+    /// The epilogue's expression and those of the prologues.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expr> {
+        [&self.epilogue].into_iter().chain(self.prologues.iter().map(|prologue| &prologue.body))
+    }
+
+    /// The types of the root's operands, after the prologues.
+    pub(crate) fn root_inputs(&self, inputs: &[TensorType]) -> Vec<TensorType> {
+        let mut root = inputs[..self.root_operands].to_vec();
+        for prologue in &self.prologues {
+            root[prologue.operand].dtype = prologue.dtype;
+        }
+        root
+    }
+
+    /// An expression of the root's, with what the prologues say in place of their operands.
+    fn with_prologues(&self, expr: &Expr) -> Expr {
+        expr.rewrite(&mut |node| match node {
+            Expr::Read { source: Source::Operand(k), index } => {
+                let prologue = self.prologues.iter().find(|prologue| prologue.operand == *k)?;
+                Some(prologue.body.substitute_axes(index))
+            }
+            _ => None,
+        })
+    }
+
     /// The operands that the epilogue reads, in order of their number.
     pub fn epilogue_operands(&self) -> Vec<usize> {
         let mut seen = std::collections::BTreeSet::new();

@@ -10,6 +10,7 @@ crate::gather::ops! {
     asinh::Asinh,
     atan::Atan,
     atanh::Atanh,
+    attention::Attention,
     average_pool::AveragePool,
     batch_norm::BatchNorm,
     bit_shift::BitShift,

@@ -2,6 +2,7 @@
 //!
 //! Rules are directional: they tell a form that is no worse, or that opens the way to a better one.
 
+pub mod attention;
 pub mod fold;
 pub mod fuse;
 pub mod layout;
@@ -32,9 +33,10 @@ pub fn phases() -> Vec<Vec<Rule>> {
         matmul::RULES,
         pad::RULES,
         layout::RULES,
+        attention::RULES,
     ];
     let merge = [view::RULES, part::RULES, merge::RULES, layout::RULES];
-    vec![algebra.concat(), merge.concat(), fuse::RULES.to_vec()]
+    vec![algebra.concat(), merge.concat(), fuse::RULES.to_vec(), fuse::PROLOGUES.to_vec()]
 }
 
 /// All rules, for tests that go through them.

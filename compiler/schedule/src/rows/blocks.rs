@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use loops::{Definition, Expr, Source, Stage};
 use targets::Target;
 
-use super::{has, kept};
+use super::{has, kept, reads, slots};
 use crate::{Block, Destination};
 
 /// Bytes of a block where the target names no cache: a few kilobytes of RAM, no more.
@@ -70,11 +70,17 @@ pub fn default_blocks(definition: &Definition, result: &Destination, target: &Ta
         }
     }
     let scratch = |blocks: &[Block]| -> usize {
-        let stages = definition.stages.iter().take(definition.stages.len() - 1);
-        stages.map(|stage| kept(stage, blocks).iter().product::<usize>() * stage.dtype.bytes()).sum()
+        let bytes = |stage: &Stage| kept(stage, blocks).iter().product::<usize>() * stage.dtype.bytes();
+        own_memory(definition).map(bytes).sum()
     };
     let (held, whole) = (scratch(&blocks), scratch(&[]));
     (held <= 4 * budget || held <= whole / 4).then_some(blocks)
+}
+
+/// The stages but the last whose scratch is nobody else's before.
+fn own_memory(definition: &Definition) -> impl Iterator<Item = &Stage> {
+    let slots = slots(definition).into_iter().enumerate();
+    slots.filter(|(k, slot)| k == slot).map(|(k, _)| &definition.stages[k])
 }
 
 /// The fewest rows that are worth a block, and what their number must be a multiple of: of the axis that vectors run
@@ -135,7 +141,7 @@ fn regions(definition: &Definition) -> Vec<Region> {
             }
         }
     }
-    let stages = definition.stages.iter().map(|stage| {
+    let stages = own_memory(definition).chain(definition.stages.last()).map(|stage| {
         let rows: Vec<usize> = axes.iter().copied().filter(|&axis| has(stage, axis)).collect();
         let others = (0..stage.domain.len()).filter(|axis| !rows.contains(axis));
         let bytes = others.map(|axis| stage.domain[axis]).product::<usize>() * stage.dtype.bytes();
@@ -146,17 +152,4 @@ fn regions(definition: &Definition) -> Vec<Region> {
 
 fn mentions(index: &[Expr], axis: usize) -> bool {
     index.iter().any(|index| index.any(&mut |node| *node == Expr::Axis(axis)))
-}
-
-fn reads(stage: &Stage) -> Vec<(&Source, &[Expr])> {
-    fn of<'e>(expr: &'e Expr, found: &mut Vec<(&'e Source, &'e [Expr])>) {
-        if let Expr::Read { source, index } = expr {
-            found.push((source, index));
-        }
-        expr.children().into_iter().for_each(|child| of(child, found));
-    }
-    let mut found = Vec::new();
-    of(&stage.body, &mut found);
-    stage.finish.iter().for_each(|finish| of(finish, &mut found));
-    found
 }
