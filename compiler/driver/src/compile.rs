@@ -13,7 +13,7 @@ use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
 use crate::lower::{LowerError, Lowered, lower};
 use crate::metadata::{
-    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewrite, SCHEMA_VERSION, TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -40,6 +40,8 @@ pub struct Artifact {
     pub archive: Vec<u8>,
     /// The graph as it was imported, its inputs and outputs laid out as the library's, for the reference evaluator.
     pub reference: ops::Graph,
+    /// Of the rewritten graph, by the target's cost model.
+    pub modelled_cost: f64,
 }
 
 impl Artifact {
@@ -93,7 +95,13 @@ pub fn compile_graph(
         watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
     let metadata = describe(model, &rewritten, &lowered, &object, options, &public)?;
-    Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
+    Ok(Artifact {
+        metadata,
+        object: object.bytes,
+        archive,
+        reference: imported,
+        modelled_cost: rewritten.cost,
+    })
 }
 
 pub fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
@@ -181,6 +189,7 @@ fn describe(
             shapes: pins.shapes.iter().cloned().collect(),
             set: pins.scalars.iter().cloned().collect(),
             exact: options.rewriting.channels == rewrite::ConstantChannels::Exact,
+            rewrite: Rewrite::unless_usual(options.rewriting.strategy),
         },
         inputs: ports(&lowered.inputs, &public.inputs),
         outputs: ports(&lowered.outputs, &public.outputs),

@@ -97,6 +97,27 @@ pub struct Flags {
     /// Whether nothing was taken for granted about the range of activations.
     #[serde(default)]
     pub exact: bool,
+    /// What was done with the rules, if not the usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Rewrite>,
+}
+
+/// How the graph was rewritten: `--rewrite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rewrite {
+    Off,
+    FirstMatch,
+}
+
+impl Rewrite {
+    pub fn unless_usual(strategy: rewrite::Strategy) -> Option<Rewrite> {
+        match strategy {
+            rewrite::Strategy::Off => Some(Rewrite::Off),
+            rewrite::Strategy::FirstMatch => Some(Rewrite::FirstMatch),
+            rewrite::Strategy::Saturate => None,
+        }
+    }
 }
 
 /// Bytes, as `size` and `nm` count them.

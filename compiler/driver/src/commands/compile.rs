@@ -18,6 +18,8 @@ pub struct Compiled {
     directory: PathBuf,
     files: Vec<PathBuf>,
     metadata: Metadata,
+    /// Of the rewritten graph, in the unit of the target's cost model.
+    modelled_cost: f64,
     stages: Vec<Stage>,
     dumps: Vec<Dumped>,
     /// What to type now.
@@ -57,6 +59,7 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
         directory: arguments.output.clone(),
         files,
         next: next_command(&target, arguments, &artifact.metadata),
+        modelled_cost: artifact.modelled_cost,
         metadata: artifact.metadata,
         stages: watch
             .times
@@ -132,10 +135,11 @@ impl fmt::Display for Compiled {
         let total: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
         writeln!(
             f,
-            "{name} for {} in {total:.2} s: {} kernels, {} MACs",
+            "{name} for {} in {total:.2} s: {} kernels, {} MACs, modelled cost {}",
             target.name,
             kernels.len(),
-            grouped(*macs)
+            grouped(*macs),
+            grouped(self.modelled_cost.round() as u64)
         )?;
         if !dropped.is_empty() {
             let channels: usize = dropped.iter().map(|node| node.channels).sum();
