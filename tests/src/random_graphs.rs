@@ -54,6 +54,8 @@ pub enum Step {
     /// With the other operand's last two axes exchanged.
     Matmul(Index, Index),
     Softmax(Index, usize),
+    /// A product with a constant matrix of this many columns, and perhaps a bias.
+    Dense(Index, usize, bool, u64),
     /// An operator written out in primitive ones.
     Spelled(Index, usize),
 }
@@ -82,6 +84,8 @@ pub fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(x, steps)| Step::Slice(x, steps)),
         (index(), index()).prop_map(|(a, b)| Step::Matmul(a, b)),
         (index(), 0usize..4).prop_map(|(x, axis)| Step::Softmax(x, axis)),
+        (index(), 1usize..4, any::<bool>(), any::<u64>())
+            .prop_map(|(x, columns, bias, seed)| Step::Dense(x, columns, bias, seed)),
         (index(), 0usize..SPELLINGS).prop_map(|(x, number)| Step::Spelled(x, number)),
     ]
 }
@@ -221,6 +225,19 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
             (Matmul.into(), vec![a, other.map_or(b, |values| values[0])])
         }
         Step::Softmax(x, axis) => (Softmax { axis: *axis }.into(), vec![pick(x, values)]),
+        Step::Dense(x, columns, bias, seed) => {
+            let x = pick(x, values);
+            let rows = shape(graph, x).last().copied().unwrap_or(1);
+            let matrix = TensorType::new(ir::DType::F32, [rows, *columns]);
+            let weights = graph.constant("", integers(&matrix, *seed % 1000));
+            match (bias, graph.apply("product", Matmul.into(), &[x, weights])) {
+                (true, Ok(product)) => {
+                    let bias = graph.constant("", integers(&matrix.with_shape([*columns]), *seed % 999));
+                    (Add.into(), vec![product[0], bias])
+                }
+                _ => (Matmul.into(), vec![x, weights]),
+            }
+        }
         // Several nodes, of which this is the last.
         Step::Spelled(x, number) => {
             let x = pick(x, values);

@@ -72,7 +72,7 @@ fn div_constant(site: &Site, found: &mut Found) {
     let Some((_, &[x, c])) = site.is::<Div>() else { return };
     if site.is_constant(c) && !site.is_constant(x) && is_float(site) {
         let one = Tensor::scalar(Scalar::from_f64(site.result().dtype, 1.0));
-        found.equal(Term::apply(Mul, [x.into(), Term::apply(Div, [Term::Constant(one), c.into()])]));
+        found.instead(Term::apply(Mul, [x.into(), Term::apply(Div, [Term::Constant(one), c.into()])]));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Laws of the matrix product: what is done to its operands or its result, moved into constant weights.
 
+use egg::Id;
+use ops::AnyOp;
 use ops::ops::add::Add;
 use ops::ops::matmul::Matmul;
 use ops::ops::mul::Mul;
@@ -23,12 +25,23 @@ pub const RULES: &[Rule] = &[
     Rule { name: "matmul-of-permuted", tolerance: REASSOCIATED, apply: matmul_of_permuted },
 ];
 
+/// The operands of a product with a constant matrix, if all that reads the first one is such a product: what is done to
+/// it last would have to be done for other readers anyway.
+fn with_weights(site: &Site) -> Option<(Id, Id)> {
+    let &[arg, w] = site.is::<Matmul>()?.1 else { return None };
+    let is_weights = |w: Id| site.is_constant(w) && site.ty(w).rank() == 2;
+    let is_product = |user: Id| {
+        let mut readers =
+            site.forms(user).filter(|(_, args)| args.iter().any(|&other| site.same(other, arg)));
+        readers.all(|(op, args)| matches!(op, AnyOp::Matmul(_)) && is_weights(args[1]))
+    };
+    let alone = || site.users(arg).into_iter().all(is_product);
+    (is_weights(w) && !site.is_constant(arg) && alone()).then_some((arg, w))
+}
+
 /// `matmul(x · c, w) = matmul(x, c · w)`, where `c` is one factor or one per column of `x`, which is a row of `w`.
 fn scale_matmul(site: &Site, found: &mut Found) {
-    let Some((_, &[arg, w])) = site.is::<Matmul>() else { return };
-    if !site.is_constant(w) || site.ty(w).rank() != 2 || site.is_constant(arg) {
-        return;
-    }
+    let Some((arg, w)) = with_weights(site) else { return };
     let scaled = site.forms_of::<Mul>(arg).filter_map(|(_, args)| constant_operand(site, args));
     for (x, c) in scaled.filter(|&(x, _)| site.ty(x) == site.ty(arg)) {
         if let Some(factor) = along_axis(site, c, x, site.ty(x).rank() - 1) {
@@ -40,10 +53,7 @@ fn scale_matmul(site: &Site, found: &mut Found) {
 
 /// `matmul(x + c, w) = matmul(x, w) + matmul(c, w)`, where `c` is one term per column of `x`.
 fn shift_matmul(site: &Site, found: &mut Found) {
-    let Some((_, &[arg, w])) = site.is::<Matmul>() else { return };
-    if !site.is_constant(w) || site.ty(w).rank() != 2 || site.is_constant(arg) {
-        return;
-    }
+    let Some((arg, w)) = with_weights(site) else { return };
     let shifted = site.forms_of::<Add>(arg).filter_map(|(_, args)| constant_operand(site, args));
     for (x, c) in shifted.filter(|&(x, _)| site.ty(x) == site.ty(arg)) {
         let columns = site.ty(x).shape[site.ty(x).rank() - 1];

@@ -39,7 +39,7 @@ struct Sibling {
 fn merge_matmuls(site: &Site, found: &mut Found) {
     let Some(x) = input_of_product(site) else { return };
     let mut siblings: Vec<Sibling> = Vec::new();
-    for class in users(site, x) {
+    for class in site.users(x) {
         let mut products = site.forms_of::<Matmul>(class).filter(|(_, args)| site.same(args[0], x));
         if let Some((_, args)) = products.find(|(_, args)| is_own_weights(site, args[1]))
             && site.ty(args[1]).rank() == 2
@@ -82,7 +82,7 @@ fn is_own_weights(site: &Site, weights: Id) -> bool {
 
 /// The product `class` together with the term per column that is added to it.
 fn with_bias(site: &Site, class: Id, weights: Id) -> Sibling {
-    let shifted = users(site, class).into_iter().find_map(|user| {
+    let shifted = site.users(class).into_iter().find_map(|user| {
         let sums = site.forms_of::<Add>(user).filter_map(|(_, args)| constant_operand(site, args));
         let own = |&(y, c): &(Id, Id)| {
             site.same(y, class)
@@ -109,73 +109,86 @@ fn bias_vector(site: &Site, sibling: &Sibling, width: usize) -> Term {
     }
 }
 
-/// `conv(x, w_k, b_k) = slice_k(conv(x, concat(w), concat(b)))`, where the windows are the same; and where they can be
-/// made the same by taps of weight zero around the smaller kernels.
-fn merge_convs(site: &Site, found: &mut Found) {
-    let Some((conv, args)) = site.is::<Conv>() else { return };
-    if conv.group != 1 || !args[1..].iter().all(|&arg| is_own_weights(site, arg)) {
-        return;
+/// One of several convolutions without groups that share an input and a layout.
+struct ParallelConv<'a> {
+    class: Id,
+    conv: &'a Conv,
+    /// The input, the weights, and perhaps the bias.
+    args: &'a [Id],
+}
+
+impl<'a> ParallelConv<'a> {
+    fn of(site: &Site, class: Id, (conv, args): (&'a Conv, &'a [Id])) -> Option<ParallelConv<'a>> {
+        let constant = args[1..].iter().all(|&arg| is_own_weights(site, arg));
+        (conv.group == 1 && constant).then_some(ParallelConv { class, conv, args })
     }
-    let x = args[0];
-    let siblings: Vec<(&Conv, &[Id], Id)> = users(site, x)
-        .into_iter()
-        .filter_map(|class| {
-            let mut convs = site.forms_of::<Conv>(class).filter(|(other, args)| {
-                other.group == 1
-                    && other.layout == conv.layout
-                    && site.same(args[0], x)
-                    && args[1..].iter().all(|&arg| is_own_weights(site, arg))
-            });
-            convs.next().map(|(other, args)| (other, args, class))
-        })
-        .collect();
-    let siblings: Vec<_> =
-        siblings.iter().filter(|(_, _, class)| !goes_on(site, *class, &siblings)).collect();
-    let mut largest: Option<(&Conv, &[Id])> = None;
-    let taps = |args: &[Id]| site.ty(args[1]).shape[2..].iter().product::<usize>();
-    for &&(other, args, _) in &siblings {
-        if largest.is_none_or(|(_, known)| taps(args) > taps(known)) {
-            largest = Some((other, args));
-        }
+
+    fn kernel(&self, site: &Site<'a>) -> &'a [usize] {
+        &site.ty(self.args[1]).shape[2..]
     }
-    let mut targets = vec![(conv, args)];
-    targets.extend(largest.filter(|(other, args)| *other != conv || taps(args) != taps(targets[0].1)));
-    for (target, target_args) in targets {
-        let kernel = &site.ty(target_args[1]).shape[2..];
-        let fitting: Vec<_> = siblings
-            .iter()
-            .filter_map(|(other, args, class)| {
-                Some((*args, *class, enlarged(site, other, args[1], target, kernel)?))
-            })
-            .collect();
-        let Some(own) = fitting.iter().position(|(_, class, _)| site.same(*class, site.class)) else {
-            continue;
-        };
-        if fitting.len() < 2 {
-            continue;
+
+    fn bias(&self, site: &Site) -> Term {
+        match self.args.get(2) {
+            Some(&bias) => bias.into(),
+            None => {
+                let weights = site.ty(self.args[1]);
+                Term::Constant(Tensor::zeros(weights.with_shape([weights.shape[0]])))
+            }
         }
-        let widths: Vec<usize> = fitting.iter().map(|(args, ..)| site.ty(args[1]).shape[0]).collect();
-        let weights = Term::apply(Concat { axis: 0 }, fitting.iter().map(|(_, _, weights)| weights.clone()));
-        let mut operands = vec![x.into(), weights];
-        if fitting.iter().any(|(args, ..)| args.len() == 3) {
-            let bias = |(args, _, _): &(&[Id], Id, Term)| match args.get(2) {
-                Some(&bias) => bias.into(),
-                None => Term::Constant(Tensor::zeros(site.result().with_shape([site.ty(args[1]).shape[0]]))),
-            };
-            operands.push(Term::apply(Concat { axis: 0 }, fitting.iter().map(bias)));
-        }
-        let channels = conv.layout.axes(site.result().rank()).channel;
-        found.equal(part(site, Term::apply(target.clone(), operands), channels, &widths, own));
     }
 }
 
-/// The weights of a convolution as those of one with another window, with zeros around them.
-fn enlarged(site: &Site, conv: &Conv, weights: Id, target: &Conv, kernel: &[usize]) -> Option<Term> {
-    let (own, wanted) = (&conv.window, &target.window);
+/// `conv(x, w_k, b_k) = slice_k(conv(x, concat(w), concat(b)))`, where the windows are the same; and where they can be
+/// made the same by taps of weight zero around the smaller kernels.
+fn merge_convs(site: &Site, found: &mut Found) {
+    let Some(own) = site.is::<Conv>().and_then(|form| ParallelConv::of(site, site.class, form)) else {
+        return;
+    };
+    let x = own.args[0];
+    let sibling = |class: Id| {
+        let mut forms = site.forms_of::<Conv>(class);
+        forms.find_map(|(conv, args)| {
+            let shares = conv.layout == own.conv.layout && site.same(args[0], x);
+            ParallelConv::of(site, class, (conv, args)).filter(|_| shares)
+        })
+    };
+    let siblings: Vec<ParallelConv> = site.users(x).into_iter().filter_map(sibling).collect();
+    let classes: Vec<Id> = siblings.iter().map(|sibling| sibling.class).collect();
+    let siblings: Vec<ParallelConv> =
+        siblings.into_iter().filter(|sibling| !continues(site, sibling.class, &classes)).collect();
+    let taps = |conv: &ParallelConv| conv.kernel(site).iter().product::<usize>();
+    let largest = siblings.iter().max_by_key(|conv| taps(conv));
+    found.equal.extend(merged_convs(site, &siblings, &own));
+    if let Some(largest) = largest.filter(|largest| taps(largest) > taps(&own)) {
+        found.equal.extend(merged_convs(site, &siblings, largest));
+    }
+}
+
+/// The site's part of all siblings that can have the window of `target`.
+fn merged_convs(site: &Site, siblings: &[ParallelConv], target: &ParallelConv) -> Option<Term> {
+    let fitting: Vec<(&ParallelConv, Term)> =
+        siblings.iter().filter_map(|conv| Some((conv, enlarged(site, conv, target)?))).collect();
+    let own = fitting.iter().position(|(conv, _)| site.same(conv.class, site.class))?;
+    if fitting.len() < 2 {
+        return None;
+    }
+    let widths: Vec<usize> = fitting.iter().map(|(conv, _)| site.ty(conv.args[1]).shape[0]).collect();
+    let weights = fitting.iter().map(|(_, weights)| weights.clone());
+    let mut operands = vec![target.args[0].into(), Term::apply(Concat { axis: 0 }, weights)];
+    if fitting.iter().any(|(conv, _)| conv.args.len() == 3) {
+        operands.push(Term::apply(Concat { axis: 0 }, fitting.iter().map(|(conv, _)| conv.bias(site))));
+    }
+    let channels = target.conv.layout.axes(site.result().rank()).channel;
+    Some(part(site, Term::apply(target.conv.clone(), operands), channels, &widths, own))
+}
+
+/// The weights of a convolution as those of one with the window of `target`, with zeros around them.
+fn enlarged(site: &Site, conv: &ParallelConv, target: &ParallelConv) -> Option<Term> {
+    let (own, wanted) = (&conv.conv.window, &target.conv.window);
     if own.strides != wanted.strides {
         return None;
     }
-    let extents = &site.ty(weights).shape[2..];
+    let (weights, extents, kernel) = (conv.args[1], conv.kernel(site), target.kernel(site));
     let mut pads = vec![(0, 0); 2];
     for k in 0..kernel.len() {
         // A single tap has no neighbour to keep its distance from.
@@ -214,12 +227,12 @@ fn map_parts(site: &Site, found: &mut Found) {
     {
         return;
     }
-    let parts: Vec<Id> = users(site, y).into_iter().filter(|&part| is_part(site, part, y)).collect();
+    let parts: Vec<Id> = site.users(y).into_iter().filter(|&part| is_part(site, part, y)).collect();
     let same_map = |part: Id| {
         let alike = |of: &[Id]| {
             of.iter().zip(args).all(|(&a, &b)| site.same(a, b) || site.same(a, part) && site.same(b, own))
         };
-        users(site, part).into_iter().any(|user| site.forms(user).any(|(other, of)| other == op && alike(of)))
+        site.users(part).into_iter().any(|user| site.forms(user).any(|(other, of)| other == op && alike(of)))
     };
     if parts.len() > 1 && parts.into_iter().all(same_map) {
         let whole = args.iter().map(|&arg| if site.same(arg, own) { y.into() } else { Term::from(arg) });
@@ -238,11 +251,6 @@ fn last_of_chains(site: &Site, siblings: Vec<Sibling>) -> Vec<Sibling> {
     siblings.into_iter().filter(|sibling| !continues(site, sibling.class, &classes)).collect()
 }
 
-fn goes_on(site: &Site, class: Id, siblings: &[(&Conv, &[Id], Id)]) -> bool {
-    let classes: Vec<Id> = siblings.iter().map(|(_, _, class)| *class).collect();
-    continues(site, class, &classes)
-}
-
 /// Whether one of `others` is `class` times or plus a constant.
 fn continues(site: &Site, class: Id, others: &[Id]) -> bool {
     others.iter().filter(|&&other| !site.same(other, class)).any(|&other| {
@@ -251,14 +259,6 @@ fn continues(site: &Site, class: Id, others: &[Id]) -> bool {
                 && both_ways(args).into_iter().any(|(y, c)| site.same(y, class) && site.is_constant(c))
         })
     })
-}
-
-/// The classes with a node that reads `class`, ascending.
-fn users(site: &Site, class: Id) -> Vec<Id> {
-    let mut users: Vec<Id> = site.egraph[class].parents().map(|user| site.egraph.find(user)).collect();
-    users.sort_unstable();
-    users.dedup();
-    users
 }
 
 /// The `own`-th of the parts of these widths along `axis`; each as large as the site's class but for that.
