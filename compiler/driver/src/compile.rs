@@ -13,8 +13,8 @@ use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
 use crate::lower::{LowerError, Lowered, lower};
 use crate::metadata::{
-    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewriting, SCHEMA_VERSION, TargetFacts,
-    Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewrite, Rewriting, SCHEMA_VERSION,
+    TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -182,6 +182,7 @@ fn describe(
             shapes: pins.shapes.iter().cloned().collect(),
             set: pins.scalars.iter().cloned().collect(),
             exact: options.rewriting.channels == rewrite::ConstantChannels::Exact,
+            rewrite: Rewrite::unless_usual(options.rewriting.strategy),
         },
         inputs: ports(&lowered.inputs, &public.inputs),
         outputs: ports(&lowered.outputs, &public.outputs),

@@ -99,6 +99,27 @@ pub struct Flags {
     /// Whether nothing was taken for granted about the range of activations.
     #[serde(default)]
     pub exact: bool,
+    /// What was done with the rules, if not the usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite: Option<Rewrite>,
+}
+
+/// How the graph was rewritten: `--rewrite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rewrite {
+    Off,
+    FirstMatch,
+}
+
+impl Rewrite {
+    pub fn unless_usual(strategy: rewrite::Strategy) -> Option<Rewrite> {
+        match strategy {
+            rewrite::Strategy::Off => Some(Rewrite::Off),
+            rewrite::Strategy::FirstMatch => Some(Rewrite::FirstMatch),
+            rewrite::Strategy::Saturate => None,
+        }
+    }
 }
 
 /// Bytes, as `size` and `nm` count them.
@@ -121,6 +142,8 @@ pub struct Rewriting {
     pub modelled_cycles: u64,
     /// Whether the rules said all that they have to say, before a limit was met.
     pub complete: bool,
+    /// Whether of all forms that are known the cheapest were taken, and that is proved.
+    pub optimal: bool,
 }
 
 impl From<&rewrite::Optimized> for Rewriting {
@@ -129,6 +152,7 @@ impl From<&rewrite::Optimized> for Rewriting {
             modelled_cycles_before: optimized.cost_before.round() as u64,
             modelled_cycles: optimized.cost.round() as u64,
             complete: optimized.complete,
+            optimal: optimized.is_optimal(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use ir::NodeKind;
 use ops::Graph;
-use rewrite::{Dropped, Optimized};
+use rewrite::{Dropped, Optimized, Way};
 
 use crate::table::table;
 
@@ -30,6 +30,7 @@ pub fn after(optimized: &Optimized) -> String {
     }
     let end = if *complete { "all that the rules say" } else { "cut off at its limit: forms may be missing" };
     about += &format!("e-graph: {nodes} nodes in {classes} classes, {end}\n");
+    about += &extraction(optimized);
     let rows: Vec<Vec<String>> =
         fired.iter().map(|(rule, times)| vec![rule.clone(), times.to_string()]).collect();
     match rows.is_empty() {
@@ -38,6 +39,36 @@ pub fn after(optimized: &Optimized) -> String {
     }
     let comments: String = about.lines().map(|line| format!("// {line}\n")).collect();
     comments + &ir::print_elided(graph)
+}
+
+/// How good the chosen forms are among all that are known.
+fn extraction(optimized: &Optimized) -> String {
+    let parts = &optimized.parts;
+    let Some(largest) = parts.iter().max_by_key(|part| part.choices) else { return String::new() };
+    let proved = match optimized.is_optimal() {
+        true => "optimal".to_owned(),
+        false => {
+            let over: f64 = parts.iter().map(|part| part.cost - part.lower_bound).sum();
+            format!("at most {over:.0} over the optimum")
+        }
+    };
+    let mut solved: Vec<String> = Vec::new();
+    for (way, words) in [
+        (Way::Forced, "without a choice"),
+        (Way::Enumerated, "enumerated"),
+        (Way::Solver, "by linear programs"),
+        (Way::Greedy, "greedily"),
+    ] {
+        match parts.iter().filter(|part| part.way == way).count() {
+            0 => (),
+            count => solved.push(format!("{count} {words}")),
+        }
+    }
+    format!(
+        "taken out: {proved}; parts: {}; the largest with {} choices\n",
+        solved.join(", "),
+        largest.choices
+    )
 }
 
 fn operators(graph: &Graph) -> usize {

@@ -206,7 +206,7 @@ pub(crate) fn is_view(op: &AnyOp) -> bool {
 }
 
 /// The class of `term`; what is new and does work gets `origins`.
-fn insert(egraph: &mut EGraph, term: &Term, origins: &BTreeSet<usize>) -> Result<Id, String> {
+pub(crate) fn insert(egraph: &mut EGraph, term: &Term, origins: &BTreeSet<usize>) -> Result<Id, String> {
     let node = match term {
         Term::Class(id) => return Ok(egraph.find(*id)),
         Term::Constant(tensor) => egraph.analysis.constant(tensor),

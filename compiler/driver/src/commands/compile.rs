@@ -132,10 +132,11 @@ impl fmt::Display for Compiled {
         let total: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
         writeln!(
             f,
-            "{name} for {} in {total:.2} s: {} kernels, {} MACs",
+            "{name} for {} in {total:.2} s: {} kernels, {} MACs, {} modelled cycles",
             target.name,
             kernels.len(),
-            grouped(*macs)
+            grouped(*macs),
+            grouped(self.metadata.rewriting.modelled_cycles)
         )?;
         if !dropped.is_empty() {
             let channels: usize = dropped.iter().map(|node| node.channels).sum();
