@@ -142,6 +142,8 @@ pub struct Rewriting {
     pub modelled_cycles: u64,
     /// Whether the rules said all that they have to say, before a limit was met.
     pub complete: bool,
+    /// Whether of all forms that are known the cheapest were taken, and that is proved.
+    pub optimal: bool,
 }
 
 impl From<&rewrite::Optimized> for Rewriting {
@@ -150,6 +152,7 @@ impl From<&rewrite::Optimized> for Rewriting {
             modelled_cycles_before: optimized.cost_before.round() as u64,
             modelled_cycles: optimized.cost.round() as u64,
             complete: optimized.complete,
+            optimal: optimized.is_optimal(),
         }
     }
 }
