@@ -13,7 +13,8 @@ use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
 use crate::lower::{LowerError, Lowered, Transposes, lower_with};
 use crate::metadata::{
-    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, SCHEMA_VERSION, TargetFacts, Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewrite, Rewriting, SCHEMA_VERSION,
+    TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -189,6 +190,7 @@ fn describe(
             shapes: pins.shapes.iter().cloned().collect(),
             set: pins.scalars.iter().cloned().collect(),
             exact: options.rewriting.channels == rewrite::ConstantChannels::Exact,
+            rewrite: Rewrite::unless_usual(options.rewriting.strategy),
         },
         inputs: ports(&lowered.inputs, &public.inputs),
         outputs: ports(&lowered.outputs, &public.outputs),
@@ -201,6 +203,7 @@ fn describe(
         undefined_symbols: audit.undefined,
         dropped: rewritten.dropped.iter().map(Dropped::from).collect(),
         macs_saved: rewritten.macs_saved,
+        rewriting: Rewriting::from(rewritten),
         macs: lowered.kernels.iter().map(|kernel| kernel.macs).sum(),
         kernels: lowered.kernels.iter().map(Kernel::from).collect(),
     })
