@@ -16,18 +16,10 @@ pub fn before(graph: &Graph, optimized: &Optimized) -> String {
 
 /// The graph that was taken out of the e-graph, and how it came about.
 pub fn after(optimized: &Optimized) -> String {
-    let Optimized { graph, fired, nodes, classes, complete, cost, cost_before, .. } = optimized;
+    let Optimized { graph, fired, dropped, nodes, classes, complete, cost, cost_before, .. } = optimized;
     let share = 100.0 * cost / cost_before.max(f64::MIN_POSITIVE);
     let count = operators(graph);
     let mut about = format!("after: {count} operators, {cost:.0} modelled cycles ({share:.1} %)\n");
-    for Dropped { node, channels, of, zero } in &optimized.dropped {
-        about += &format!(
-            "{node}: without {channels} of {of} channels, {zero} of them always zero, the others never read\n"
-        );
-    }
-    if optimized.macs_saved > 0 {
-        about += &format!("left out with those channels: {} MACs\n", optimized.macs_saved);
-    }
     let end = if *complete { "all that the rules say" } else { "cut off at its limit: forms may be missing" };
     about += &format!("e-graph: {nodes} nodes in {classes} classes, {end}\n");
     about += &extraction(optimized);
@@ -36,6 +28,15 @@ pub fn after(optimized: &Optimized) -> String {
     match rows.is_empty() {
         true => about += "no rule fired\n",
         false => about += &table(&["rule", ">times"], &rows),
+    }
+    let row = |node: &Dropped| {
+        let counts = [node.channels, node.of, node.zero, node.channels - node.zero];
+        let counts = counts.into_iter().map(|count| count.to_string());
+        std::iter::once(node.node.clone()).chain(counts).collect()
+    };
+    let rows: Vec<Vec<String>> = dropped.iter().map(row).collect();
+    if !rows.is_empty() {
+        about += &table(&["channels dropped at", ">channels", ">of", ">always zero", ">never read"], &rows);
     }
     let comments: String = about.lines().map(|line| format!("// {line}\n")).collect();
     comments + &ir::print_elided(graph)

@@ -128,7 +128,8 @@ impl fmt::Display for Compiled {
         for Dumped { text, .. } in &self.dumps {
             writeln!(f, "{}", text.trim_end())?;
         }
-        let Metadata { name, target, memory, macs, macs_saved, dropped, kernels, .. } = &self.metadata;
+        let Metadata { name, target, memory, macs, macs_saved, dropped, rewriting, kernels, .. } =
+            &self.metadata;
         let total: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
         writeln!(
             f,
@@ -136,7 +137,7 @@ impl fmt::Display for Compiled {
             target.name,
             kernels.len(),
             grouped(*macs),
-            grouped(self.metadata.rewriting.modelled_cycles)
+            grouped(rewriting.modelled_cycles)
         )?;
         if !dropped.is_empty() {
             let channels: usize = dropped.iter().map(|node| node.channels).sum();

@@ -49,6 +49,9 @@ struct Node {
     /// Where it is, if it is in no kernel.
     gone: Option<&'static str>,
     applied: Vec<Applied>,
+    /// Of its channels those that are not computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<Dropped>,
 }
 
 /// `onnxc explain`: what became of a model's nodes, or of one of them.
@@ -96,6 +99,7 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         op_type: written.iter().find(|node| node.name == *name).map(|node| node.op_type.clone()),
         gone: kernels.is_empty().then(|| gone(&imported, &optimized, name, &cost)),
         applied: explain::applied(&optimized, name),
+        dropped: optimized.dropped.iter().find(|dropped| dropped.node == *name).map(Dropped::from),
     });
     Ok(Explained {
         model: shown(path),
@@ -234,6 +238,13 @@ impl Explained {
             let with: &Vec<&str> =
                 &kernel.nodes.iter().filter(|name| **name != node.name).map(String::as_str).collect();
             f.write_str(&table(&["", ""], &facts(kernel, with)))?;
+        }
+        if let Some(Dropped { channels, of, zero, .. }) = node.dropped {
+            let unread = channels - zero;
+            writeln!(
+                f,
+                "\n{channels} of {of} channels are left out: {zero} always zero, {unread} never read"
+            )?;
         }
         if !node.applied.is_empty() {
             let rules: Vec<String> =
