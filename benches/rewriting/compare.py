@@ -78,7 +78,7 @@ class Measured:
         self.moved = sum(kernel["bytes"] for kernel in kernels)
         self.macs = self.library.description["macs"]
         self.modelled = rewriting["modelled_cycles"]
-        self.complete = rewriting["complete"]
+        self.complete, self.optimal = rewriting["complete"], rewriting["optimal"]
         self.seconds = self.library.stages["rewrite"]
         self.times, self.error = [], float("nan")
 
@@ -134,10 +134,10 @@ def report(options, comparisons, refused):
     text = f"{version(options.onnxc)} for {options.target}, ONNX Runtime {ort.__version__}, one core, one thread, batch 1; "
     text += f"medians of {options.rounds} interleaved rounds.\n\n"
     rows = [[c.name, mode, str(m.kernels), megas(m.arena), megas(m.moved), megas(m.macs), megas(m.modelled), f"{m.time:.3f}",
-             f"{m.seconds:.2f}" + ("" if m.complete else " (cut off)"), f"{m.error:.0e}"]
+             f"{m.seconds:.2f}", f"{m.error:.0e}", notes(m)]
             for c in comparisons for mode, m in c.modes.items()]
     text += table(["model", "rewriting", ">kernels", ">arena MB", ">moved MB", ">M MACs", ">modelled Mcycles", ">ms",
-                   ">rewriting s", ">error of range"], rows)
+                   ">rewriting s", ">error of range", ""], rows)
     first, last = list(dict(options.mode))[0], list(dict(options.mode))[-1]
     text += f"\nKernels ({last}) and the nodes of ONNX Runtime's optimised graph:\n\n"
     rows = [[c.name, str(c.modes[last].kernels), str(c.peer_nodes),
@@ -160,6 +160,11 @@ def report(options, comparisons, refused):
     if refused:
         text += "\nNot compiled:\n\n" + table(["model", "reason"], [[name, why.replace("|", "/")] for name, why in refused])
     return text
+
+
+def notes(measured):
+    """Whether the e-graph met its limit, and whether the choice of forms in it is proved to be the cheapest."""
+    return ", ".join(["optimal"] * measured.optimal + ["cut off at the limit"] * (not measured.complete))
 
 
 def models(places):

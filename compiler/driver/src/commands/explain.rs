@@ -27,6 +27,8 @@ pub struct Explained {
     cost: f64,
     /// Whether the rules said all that they have to say, before a limit was met.
     complete: bool,
+    /// Whether of all forms that are known the cheapest were taken, and that is proved.
+    optimal: bool,
     /// All of them, or those of the node.
     kernels: Vec<Kernel>,
     /// Everything that was declined, or what was at the node.
@@ -105,6 +107,7 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         cost_before: optimized.cost_before,
         cost: optimized.cost,
         complete: optimized.complete,
+        optimal: optimized.is_optimal(),
         dropped: optimized
             .dropped
             .iter()
