@@ -77,7 +77,10 @@ impl Analysis {
             Flow::Carried(carried) => vec![self.carried(graph, &operands, carried)],
             Flow::Contracted(contraction) | Flow::Grouped { contraction, .. } => {
                 let x = self.read_by(flow, contraction, &operands, constants);
-                vec![Channels { axis: Some(contraction.axis), values: sums(contraction, x, types[0].dtype) }]
+                vec![Channels {
+                    axis: Some(contraction.axis),
+                    values: sums(flow, contraction, &x, types[0].dtype),
+                }]
             }
             Flow::Placed { axis, origins } => origins
                 .iter()
@@ -94,31 +97,26 @@ impl Analysis {
         }
     }
 
-    /// What outputs read as their inputs: within the bound that is taken for granted, and zero besides where operand 0
-    /// is padded.
-    fn read_by<'a>(
-        &'a self,
+    /// The channels of operand 0 as sums read them: within the bound that is taken for granted, and zero besides where
+    /// the operand is padded.
+    fn read_by(
+        &self,
         flow: &Flow,
-        contraction: &'a Contraction,
+        contraction: &Contraction,
         operands: &[Value],
         constants: ConstantChannels,
-    ) -> impl Fn(usize, usize) -> Interval + 'a {
+    ) -> Vec<Interval> {
         let x = self.channels.get(&operands[0]);
-        // A group's inputs lie behind those of the groups before it.
-        let each = match flow {
-            Flow::Grouped { group, .. } => contraction.outputs / group,
-            _ => contraction.outputs,
-        };
-        move |o, c| {
-            let channel = o / each * contraction.inputs + c;
-            let value = match x {
-                Some(x) if x.axis == Some(contraction.summed) => x.at(channel),
-                Some(x) => x.hull(DType::F32),
-                None => Interval::any(DType::F32),
+        let whole = x.map_or(Interval::any(DType::F32), |x| x.hull(DType::F32));
+        let channel = |channel: usize| {
+            let value = match x.filter(|x| x.axis == Some(contraction.summed)) {
+                Some(x) => x.at(channel),
+                None => whole,
             };
             let value = constants.activation(value);
             if contraction.padded { value.hull(Interval::ZERO) } else { value }
-        }
+        };
+        (0..flow.groups() * contraction.inputs).map(channel).collect()
     }
 
     /// Each result as a whole, from the operands as wholes.
@@ -256,12 +254,15 @@ fn filled(graph: &Graph, id: NodeId, operands: &[Value], axis: usize) -> Vec<Int
     constants.flat_map(|tensor| of_constant(tensor, Some(axis))).collect()
 }
 
-/// Each output of a contraction, of what `x` says that output `o` reads as input `c`.
-fn sums(contraction: &Contraction, x: impl Fn(usize, usize) -> Interval, dtype: DType) -> Vec<Interval> {
+/// Each output of a contraction of the channels `x`.
+fn sums(flow: &Flow, contraction: &Contraction, x: &[Interval], dtype: DType) -> Vec<Interval> {
     let mut totals = vec![Interval::ZERO; contraction.outputs];
     let mut magnitudes = vec![0.0; contraction.outputs];
+    // A group's inputs lie behind those of the groups before it.
+    let each = contraction.outputs / flow.groups();
+    let firsts: Vec<usize> = (0..contraction.outputs).map(|o| o / each * contraction.inputs).collect();
     for (o, c) in contraction.pairs() {
-        let x = x(o, c);
+        let x = x[firsts[o] + c];
         let (mut negative, mut positive) = (0.0, 0.0);
         for weight in contraction.weights(o, c) {
             negative += weight.min(0.0);

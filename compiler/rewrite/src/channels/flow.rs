@@ -93,6 +93,14 @@ impl Contraction {
 }
 
 impl Flow {
+    /// Into how many parts a contraction's channels fall.
+    pub fn groups(&self) -> usize {
+        match self {
+            Flow::Grouped { group, .. } => *group,
+            _ => 1,
+        }
+    }
+
     /// What `id` does, if `axis_of` tells along which axis each of its operands has channels.
     pub fn of(graph: &Graph, id: NodeId, axis_of: impl Fn(Value) -> Option<usize>) -> Flow {
         let NodeKind::Apply(op) = &graph.node(id).kind else { return Flow::Opaque };
