@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use rewrite::{DefaultCost, Options, optimize, rules, saturate};
+use rewrite::{DefaultCost, Options, Strategy, optimize, rules, saturate};
 use tests::classes::check_classes;
 use tests::random_graphs::{any_step, build};
 use tests::values::{cancelled, compare, inputs};
@@ -23,7 +23,7 @@ fn random_graphs_make_most_rules_fire() {
     let mut runner = TestRunner::deterministic();
     let steps = proptest::collection::vec(any_step(), 4..12);
     let mut fired = BTreeSet::new();
-    for _ in 0..500 {
+    for _ in 0..1000 {
         let graph = build(&steps.new_tree(&mut runner).unwrap().current(), &[]);
         let saturated = saturate(&graph, &rules::phases(), &Options::default()).unwrap();
         fired.extend(saturated.fired.into_iter().map(|(rule, _)| rule));
@@ -34,7 +34,7 @@ fn random_graphs_make_most_rules_fire() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn rewriting_keeps_the_meaning(
@@ -43,14 +43,25 @@ proptest! {
         seed in 1u64..100,
     ) {
         let graph = build(&steps, &outputs);
-        let optimized = optimize(&graph, &DefaultCost::default(), &Options::default());
-        let optimized = optimized.map_err(|err| TestCaseError::fail(format!("{err}\n{}", ir::print(&graph))))?;
-        prop_assert_eq!(ir::verify(&optimized.graph), Ok(()));
         let inputs = inputs(&graph, seed);
-        let result = same(&ops::evaluate(&graph, &inputs), &ops::evaluate(&optimized.graph, &inputs));
-        prop_assert_eq!(result, Ok(()), "{}\n{}", ir::print(&graph), ir::print(&optimized.graph));
-        let again = optimize(&graph, &DefaultCost::default(), &Options::default());
-        prop_assert_eq!(again.map(|again| ir::print(&again.graph)), Ok(ir::print(&optimized.graph)));
+        let expected = ops::evaluate(&graph, &inputs);
+        let mut costs = Vec::new();
+        for strategy in [Strategy::Off, Strategy::FirstMatch, Strategy::Saturate] {
+            let options = Options { strategy, ..Options::default() };
+            let optimize = || optimize(&graph, &DefaultCost::default(), &options);
+            let optimized =
+                optimize().map_err(|err| TestCaseError::fail(format!("{err}\n{}", ir::print(&graph))))?;
+            prop_assert_eq!(ir::verify(&optimized.graph), Ok(()));
+            let result = same(&expected, &ops::evaluate(&optimized.graph, &inputs));
+            let texts = || format!("{strategy:?}\n{}\n{}", ir::print(&graph), ir::print(&optimized.graph));
+            prop_assert_eq!(result, Ok(()), "{}", texts());
+            prop_assert_eq!(optimize().map(|again| ir::print(&again.graph)), Ok(ir::print(&optimized.graph)));
+            prop_assert!(strategy != Strategy::Saturate || optimized.is_optimal(), "{:?}", optimized.parts);
+            costs.push(optimized.cost);
+        }
+        // Among forms of nearly one cost the simplest is taken, not the cheapest.
+        let best = costs[0].min(costs[1]) * (1.0 + 1e-4);
+        prop_assert!(costs[2] <= best, "{:?}\n{}", costs, ir::print(&graph));
     }
 
     #[test]

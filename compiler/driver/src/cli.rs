@@ -178,13 +178,21 @@ pub struct RewritingArgs {
     /// dropped, and outputs stay the same to the bit.
     #[arg(long)]
     pub exact: bool,
+    /// What is done with the rules; all but the default is for comparison.
+    #[arg(long = "rewrite", value_enum, default_value_t = Strategy::Saturate, value_name = "STRATEGY", hide_short_help = true)]
+    pub strategy: Strategy,
 }
 
 impl RewritingArgs {
     pub fn options(&self) -> rewrite::Options {
         let channels =
             if self.exact { rewrite::ConstantChannels::Exact } else { rewrite::ConstantChannels::default() };
-        rewrite::Options { layout: self.layout.choice(), channels, ..rewrite::Options::default() }
+        rewrite::Options {
+            strategy: self.strategy.choice(),
+            layout: self.layout.choice(),
+            channels,
+            ..rewrite::Options::default()
+        }
     }
 }
 
@@ -213,6 +221,26 @@ impl Layout {
             Layout::Chosen => rewrite::LayoutChoice::Chosen,
             Layout::Nchw => rewrite::LayoutChoice::Fixed(ops::shape::Layout::ChannelsFirst),
             Layout::Nhwc => rewrite::LayoutChoice::Fixed(ops::shape::Layout::ChannelsLast),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Strategy {
+    /// Nothing: the graph as it was imported.
+    Off,
+    /// The first rule that matches replaces what it matches.
+    FirstMatch,
+    /// All forms side by side, and the cheapest taken.
+    Saturate,
+}
+
+impl Strategy {
+    fn choice(self) -> rewrite::Strategy {
+        match self {
+            Strategy::Off => rewrite::Strategy::Off,
+            Strategy::FirstMatch => rewrite::Strategy::FirstMatch,
+            Strategy::Saturate => rewrite::Strategy::Saturate,
         }
     }
 }

@@ -3,13 +3,14 @@
 
 use ir::NodeKind;
 use ops::Graph;
-use rewrite::{Dropped, Optimized};
+use rewrite::{Dropped, Optimized, Way};
 
 use crate::table::table;
 
 /// The graph that was imported.
 pub fn before(graph: &Graph, optimized: &Optimized) -> String {
-    let about = format!("before: {} operators, cost {:.0}", operators(graph), optimized.cost_before);
+    let about =
+        format!("before: {} operators, {:.0} modelled cycles", operators(graph), optimized.cost_before);
     format!("// {about}\n{}", ir::print_elided(graph))
 }
 
@@ -17,9 +18,11 @@ pub fn before(graph: &Graph, optimized: &Optimized) -> String {
 pub fn after(optimized: &Optimized) -> String {
     let Optimized { graph, fired, dropped, nodes, classes, complete, cost, cost_before, .. } = optimized;
     let share = 100.0 * cost / cost_before.max(f64::MIN_POSITIVE);
-    let mut about = format!("after: {} operators, cost {cost:.0} ({share:.1} %)\n", operators(graph));
+    let count = operators(graph);
+    let mut about = format!("after: {count} operators, {cost:.0} modelled cycles ({share:.1} %)\n");
     let end = if *complete { "all that the rules say" } else { "cut off at its limit: forms may be missing" };
     about += &format!("e-graph: {nodes} nodes in {classes} classes, {end}\n");
+    about += &extraction(optimized);
     let rows: Vec<Vec<String>> =
         fired.iter().map(|(rule, times)| vec![rule.clone(), times.to_string()]).collect();
     match rows.is_empty() {
@@ -37,6 +40,36 @@ pub fn after(optimized: &Optimized) -> String {
     }
     let comments: String = about.lines().map(|line| format!("// {line}\n")).collect();
     comments + &ir::print_elided(graph)
+}
+
+/// How good the chosen forms are among all that are known.
+fn extraction(optimized: &Optimized) -> String {
+    let parts = &optimized.parts;
+    let Some(largest) = parts.iter().max_by_key(|part| part.choices) else { return String::new() };
+    let proved = match optimized.is_optimal() {
+        true => "optimal".to_owned(),
+        false => {
+            let over: f64 = parts.iter().map(|part| part.cost - part.lower_bound).sum();
+            format!("at most {over:.0} over the optimum")
+        }
+    };
+    let mut solved: Vec<String> = Vec::new();
+    for (way, words) in [
+        (Way::Forced, "without a choice"),
+        (Way::Enumerated, "enumerated"),
+        (Way::Solver, "by linear programs"),
+        (Way::Greedy, "greedily"),
+    ] {
+        match parts.iter().filter(|part| part.way == way).count() {
+            0 => (),
+            count => solved.push(format!("{count} {words}")),
+        }
+    }
+    format!(
+        "taken out: {proved}; parts: {}; the largest with {} choices\n",
+        solved.join(", "),
+        largest.choices
+    )
 }
 
 fn operators(graph: &Graph) -> usize {

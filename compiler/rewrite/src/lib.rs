@@ -8,6 +8,7 @@ mod bridge;
 pub mod channels;
 mod cost;
 mod extract;
+mod first_match;
 mod map;
 mod node;
 mod passed;
@@ -22,11 +23,13 @@ pub use bridge::Entered;
 pub use channels::{ConstantChannels, Dropped};
 use cost::InLayout;
 pub use cost::{CostModel, DefaultCost};
+pub use extract::{Effort, Part, Way};
 pub use node::{Class, Declined, Discriminant, Facts, Node};
 pub use passed::Passed;
 pub use price::prices;
 pub use rule::{Found, Rule, Site, Term};
 
+use extract::Extracted;
 use ops::Graph;
 use ops::shape::Layout;
 
@@ -35,11 +38,25 @@ pub type EGraph = egg::EGraph<Node, Facts>;
 /// How far to go. Limits are counts, never time: the same graph always gives the same result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
+    pub strategy: Strategy,
     pub most_nodes: usize,
     pub most_iterations: usize,
     pub layout: LayoutChoice,
     /// Which channels are dropped as having no effect, before the rules run.
     pub channels: ConstantChannels,
+    pub effort: Effort,
+}
+
+/// What is done with the rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// Nothing: the graph stays as it is, constants folded.
+    Off,
+    /// The first rule that matches replaces what it matches, as a pass over the graph would; nothing is kept beside.
+    FirstMatch,
+    /// All forms that the rules know of side by side, and the cheapest of them taken.
+    #[default]
+    Saturate,
 }
 
 /// Where operators on feature maps keep their channels.
@@ -55,10 +72,12 @@ pub enum LayoutChoice {
 impl Default for Options {
     fn default() -> Options {
         Options {
+            strategy: Strategy::default(),
             most_nodes: 20_000,
             most_iterations: 30,
             layout: LayoutChoice::default(),
             channels: ConstantChannels::default(),
+            effort: Effort::default(),
         }
     }
 }
@@ -79,7 +98,7 @@ pub struct Optimized {
     pub dropped: Vec<Dropped>,
     /// Multiply-accumulates of one inference that this saves.
     pub macs_saved: u64,
-    /// Of the graph before and after, by the cost model.
+    /// Of the graph before and after, by the cost model: what several nodes use is paid once.
     pub cost_before: f64,
     pub cost: f64,
     /// Nodes and classes of the e-graph in the end.
@@ -87,6 +106,15 @@ pub struct Optimized {
     pub classes: usize,
     /// Whether the rules had nothing new to say any more; otherwise a limit was met, and forms may be missing.
     pub complete: bool,
+    /// The parts that extraction was cut into, and how each was solved; none unless forms were kept side by side.
+    pub parts: Vec<Part>,
+}
+
+impl Optimized {
+    /// Whether no cheaper graph is in the e-graph: every part was solved exactly.
+    pub fn is_optimal(&self) -> bool {
+        !self.parts.is_empty() && self.parts.iter().all(Part::is_optimal)
+    }
 }
 
 /// A rule that said something new of some nodes of the model.
@@ -133,25 +161,24 @@ impl std::error::Error for Error {}
 /// node under the names of the nodes that it stands for.
 pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Result<Optimized, Error> {
     let cost_before = prices(graph, cost).values().sum();
-    let eliminated = channels::eliminate(graph, options.channels)?;
+    let eliminated = match options.strategy {
+        Strategy::Off => None,
+        _ => channels::eliminate(graph, options.channels)?,
+    };
     let (graph, dropped, macs_saved) = match &eliminated {
         Some(eliminated) => (&eliminated.graph, eliminated.dropped.clone(), eliminated.macs_saved),
         None => (graph, vec![], 0),
     };
-    let saturated = saturate(graph, &rules::phases(), options)?;
+    let (saturated, extracted) = match options.layout {
+        LayoutChoice::Chosen => rewrite(graph, cost, options)?,
+        LayoutChoice::Fixed(layout) => rewrite(graph, &InLayout { cost, layout }, options)?,
+    };
     let entered = &saturated.entered;
-    let extracted = match options.layout {
-        LayoutChoice::Chosen => extract::extract(&entered.egraph, &entered.roots, cost),
-        LayoutChoice::Fixed(layout) => {
-            extract::extract(&entered.egraph, &entered.roots, &InLayout { cost, layout })
-        }
-    };
-    let Some(extracted) = extracted else {
-        return Err(Error::internal("an output has no form without a cycle"));
-    };
     let names = bridge::names(graph, entered, &extracted);
+    let optimized = bridge::leave(graph, entered, &extracted, &names)?;
     Ok(Optimized {
-        graph: bridge::leave(graph, entered, &extracted, &names)?,
+        cost: prices(&optimized, cost).values().sum(),
+        graph: optimized,
         applied: applications(graph, entered, &saturated.fired),
         declined: refusals(graph, entered),
         passed: passed::passed(&entered.egraph, &extracted, &names, cost),
@@ -159,11 +186,37 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
         cost_before,
         dropped,
         macs_saved,
-        cost: extracted.cost,
         nodes: entered.egraph.total_size(),
         classes: entered.egraph.number_of_classes(),
         complete: saturated.complete,
+        parts: extracted.parts,
     })
+}
+
+/// The nodes that a graph is to consist of, in the e-graph that they are taken from.
+fn rewrite(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Result<(Saturated, Extracted), Error> {
+    let phases = rules::phases();
+    match options.strategy {
+        Strategy::Off => {
+            let entered = saturate(graph, &[], options)?;
+            let as_it_is = first_match::as_it_is(&entered.entered);
+            Ok((entered, as_it_is))
+        }
+        Strategy::FirstMatch => {
+            let rewritten = first_match::rewrite(graph, &phases, cost, options)?;
+            let as_it_is = first_match::as_it_is(&rewritten.entered);
+            Ok((rewritten, as_it_is))
+        }
+        Strategy::Saturate => {
+            let mut saturated = saturate(graph, &phases, options)?;
+            // Limits may have kept a form out that the rules reach on a straight way.
+            first_match::rewrite(graph, &phases, cost, options)?.join(&mut saturated.entered);
+            let Entered { egraph, roots, .. } = &saturated.entered;
+            let extracted = extract::extract(egraph, roots, cost, &options.effort)
+                .ok_or_else(|| Error::internal("an output has no form without a circle"))?;
+            Ok((saturated, extracted))
+        }
+    }
 }
 
 /// All that the rules say about a graph.
@@ -182,12 +235,18 @@ pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Resul
     for rules in phases {
         let rewrites: Vec<egg::Rewrite<Node, Facts>> =
             rules.iter().map(|&rule| rule::rewrite(rule)).collect();
+        let roots = entered.roots.clone();
+        let find_idle = move |runner: &mut egg::Runner<Node, Facts>| {
+            rule::find_idle(&mut runner.egraph, &roots);
+            Ok(())
+        };
         let runner = egg::Runner::<Node, Facts>::new(Facts::default())
             .with_egraph(entered.egraph)
             .with_scheduler(egg::SimpleScheduler)
             .with_node_limit(options.most_nodes)
             .with_iter_limit(options.most_iterations)
             .with_time_limit(Duration::MAX)
+            .with_hook(find_idle)
             .run(&rewrites);
         complete &= matches!(runner.stop_reason, Some(egg::StopReason::Saturated));
         for (rule, times) in runner.iterations.iter().flat_map(|iteration| &iteration.applied) {

@@ -128,14 +128,16 @@ impl fmt::Display for Compiled {
         for Dumped { text, .. } in &self.dumps {
             writeln!(f, "{}", text.trim_end())?;
         }
-        let Metadata { name, target, memory, macs, macs_saved, dropped, kernels, .. } = &self.metadata;
+        let Metadata { name, target, memory, macs, macs_saved, dropped, rewriting, kernels, .. } =
+            &self.metadata;
         let total: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
         writeln!(
             f,
-            "{name} for {} in {total:.2} s: {} kernels, {} MACs",
+            "{name} for {} in {total:.2} s: {} kernels, {} MACs, {} modelled cycles",
             target.name,
             kernels.len(),
-            grouped(*macs)
+            grouped(*macs),
+            grouped(rewriting.modelled_cycles)
         )?;
         if !dropped.is_empty() {
             let channels: usize = dropped.iter().map(|node| node.channels).sum();

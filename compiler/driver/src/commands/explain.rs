@@ -31,6 +31,8 @@ pub struct Explained {
     kernels: Vec<Kernel>,
     /// Everything that was declined, or what was at the node.
     declined: Vec<Refusals>,
+    /// Channels without effect, everywhere or at the node.
+    dropped: Vec<Dropped>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<Node>,
     /// The file that was drawn.
@@ -103,6 +105,12 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         cost_before: optimized.cost_before,
         cost: optimized.cost,
         complete: optimized.complete,
+        dropped: optimized
+            .dropped
+            .iter()
+            .filter(|dropped| arguments.node.as_ref().is_none_or(|name| dropped.node == *name))
+            .map(Dropped::from)
+            .collect(),
         kernels,
         declined: explain::refusals(&optimized, arguments.node.as_deref()),
         node,
@@ -161,11 +169,11 @@ impl Explained {
         let share = 100.0 * self.cost / self.cost_before.max(f64::MIN_POSITIVE);
         writeln!(
             f,
-            "{} for {}: {} kernels, cost {:.0}, which is {share:.1} % of what the model's nodes cost one by one\n",
+            "{} for {}: {} kernels, {} modelled cycles, {share:.1} % of what the model's nodes take one by one\n",
             self.model,
             self.target,
             self.kernels.len(),
-            self.cost
+            grouped(self.cost as u128)
         )?;
         let row = |kernel: &Kernel| {
             vec![
@@ -188,6 +196,7 @@ impl Explained {
             writeln!(f, "\nalone, because to do them at the end of another kernel would cost more:")?;
             f.write_str(&table(&["alone", "not at the end of"], &rows))?;
         }
+        self.dropped(f)?;
         self.declined(f)?;
         if !self.complete {
             writeln!(f, "\nthe e-graph was cut off at its limit: forms that would cost less may be missing")?;
@@ -239,7 +248,26 @@ impl Explained {
                 node.applied.iter().map(|Applied { rule, times }| format!("{rule} x{times}")).collect();
             writeln!(f, "\nrules: {}", rules.join(", "))?;
         }
+        self.dropped(f)?;
         self.declined(f)
+    }
+
+    fn dropped(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dropped.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nchannels without effect, which are not computed:")?;
+        let row = |dropped: &Dropped| {
+            let never_read = dropped.channels - dropped.zero;
+            vec![
+                format!("{} of {}", dropped.channels, dropped.of),
+                dropped.zero.to_string(),
+                never_read.to_string(),
+                dropped.node.clone(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = self.dropped.iter().map(row).collect();
+        f.write_str(&table(&[">channels", ">always zero", ">never read", "node"], &rows))
     }
 }
 
@@ -249,7 +277,14 @@ fn facts(kernel: &Kernel, with: &[&str]) -> Vec<Vec<String>> {
     let mut facts = vec![
         ("kernel", kernel.symbols.join(", ")),
         ("with", if with.is_empty() { "nothing else".to_owned() } else { with.join(" + ") }),
-        ("cost", format!("{:.0}, {:.1} % of the model", kernel.cost, 100.0 * kernel.share)),
+        (
+            "cost",
+            format!(
+                "{} modelled cycles, {:.1} % of the model",
+                grouped(kernel.cost as u128),
+                100.0 * kernel.share
+            ),
+        ),
         ("work", format!("{} MACs", grouped(kernel.macs))),
         ("memory", moved),
     ];
@@ -261,7 +296,7 @@ fn facts(kernel: &Kernel, with: &[&str]) -> Vec<Vec<String>> {
         if !others.is_empty() {
             facts.push(("", format!("whose result is needed by {} as well", others.join(", and by "))));
         }
-        facts.push(("", format!("the model would cost {:.0} more", apart.dearer)));
+        facts.push(("", format!("the model would take {:.0} modelled cycles more", apart.dearer)));
     }
     facts.into_iter().map(|(what, text)| vec![what.to_owned(), text]).collect()
 }
