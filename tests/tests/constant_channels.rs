@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ir::{NodeKind, Tensor, TensorType};
+use ir::{Tensor, TensorType};
 use onnxc::{Artifact, Options, Watch};
-use ops::{AnyOp, Graph};
 use rewrite::ConstantChannels;
 use rewrite::channels::eliminate;
 use targets::Target;
@@ -63,15 +62,13 @@ fn with_nothing_taken_for_granted_infinities_arrive_where_they_did() {
 #[test]
 fn compiled_random_networks_give_the_same_bits() {
     let target = Target::host().unwrap();
-    // The mean of a map is taken in another order in another layout, which may pay when the map is narrower.
-    let averages = |graph: &Graph| {
-        graph.ids().any(|id| matches!(&graph.node(id).kind, NodeKind::Apply(AnyOp::AveragePool(_))))
-    };
-    let networks = (0..NETWORKS).map(|seed| (seed, random_cnn(seed))).filter(|(_, graph)| !averages(graph));
-    for (seed, graph) in networks.take(40) {
+    for seed in 0..40 {
+        let graph = random_cnn(seed);
         let compiled = |channels: ConstantChannels| {
             let model = onnxc::Model { sha256: String::new() };
-            let options = with(channels);
+            // No rule runs: which forms are cheapest depends on how wide a map is, and the order of sums on the form.
+            let rewriting = rewrite::Options { channels, most_iterations: 0, ..rewrite::Options::default() };
+            let options = Options { rewriting, ..Options::default() };
             onnxc::compile_graph(graph.clone(), model, "cnn", &target, &options, &mut Watch::default())
                 .unwrap()
         };

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use ir::{DType, NodeId, NodeKind, Tensor, Value};
-use loops::Source;
+use ir::{DType, NodeId, NodeKind, Tensor, TensorType, Value};
+use loops::{Definition, Expr, Source};
 use ops::{AnyOp, Graph};
 
 use super::ConstantChannels;
@@ -73,11 +73,14 @@ impl Analysis {
         let operands = graph.operands(id);
         let types = &graph.node(id).types;
         match flow {
-            Flow::Opaque => types.iter().map(|ty| Channels::whole(Interval::any(ty.dtype))).collect(),
+            Flow::Opaque => self.whole(graph, id, &operands).into_iter().map(Channels::whole).collect(),
             Flow::Carried(carried) => vec![self.carried(graph, &operands, carried)],
             Flow::Contracted(contraction) | Flow::Grouped { contraction, .. } => {
                 let x = self.read_by(flow, contraction, &operands, constants);
-                vec![Channels { axis: Some(contraction.axis), values: sums(contraction, x, types[0].dtype) }]
+                vec![Channels {
+                    axis: Some(contraction.axis),
+                    values: sums(flow, contraction, &x, types[0].dtype),
+                }]
             }
             Flow::Placed { axis, origins } => origins
                 .iter()
@@ -94,36 +97,56 @@ impl Analysis {
         }
     }
 
-    /// What outputs read as their inputs: within the bound that is taken for granted, and zero besides where operand 0
-    /// is padded.
-    fn read_by<'a>(
-        &'a self,
+    /// The channels of operand 0 as sums read them: within the bound that is taken for granted, and zero besides where
+    /// the operand is padded.
+    fn read_by(
+        &self,
         flow: &Flow,
-        contraction: &'a Contraction,
+        contraction: &Contraction,
         operands: &[Value],
         constants: ConstantChannels,
-    ) -> impl Fn(usize, usize) -> Interval + 'a {
+    ) -> Vec<Interval> {
         let x = self.channels.get(&operands[0]);
-        // A group's inputs lie behind those of the groups before it.
-        let each = match flow {
-            Flow::Grouped { group, .. } => contraction.outputs / group,
-            _ => contraction.outputs,
-        };
-        move |o, c| {
-            let channel = o / each * contraction.inputs + c;
-            let value = match x {
-                Some(x) if x.axis == Some(contraction.summed) => x.at(channel),
-                Some(x) => x.hull(DType::F32),
-                None => Interval::any(DType::F32),
+        let whole = x.map_or(Interval::any(DType::F32), |x| x.hull(DType::F32));
+        let channel = |channel: usize| {
+            let value = match x.filter(|x| x.axis == Some(contraction.summed)) {
+                Some(x) => x.at(channel),
+                None => whole,
             };
             let value = constants.activation(value);
             if contraction.padded { value.hull(Interval::ZERO) } else { value }
-        }
+        };
+        (0..flow.groups() * contraction.inputs).map(channel).collect()
+    }
+
+    /// Each result as a whole, from the operands as wholes.
+    fn whole(&self, graph: &Graph, id: NodeId, operands: &[Value]) -> Vec<Interval> {
+        let node = graph.node(id);
+        let NodeKind::Apply(op) = &node.kind else { return vec![] };
+        let types: Vec<TensorType> = operands.iter().map(|&value| graph.ty(value).clone()).collect();
+        let definition = op.meaning(&types).definition(&types, &node.types);
+        let mut reads = self.reads(graph, operands, &vec![None; operands.len()], &definition);
+        let stages = reads.run(&definition, 0);
+        definition.results.iter().map(|&stage| stages[stage].0).collect()
     }
 
     fn carried(&self, graph: &Graph, operands: &[Value], carried: &Carried) -> Channels {
-        let result = carried.definition.results[0];
-        let channels = carried.definition.stages[result].domain[carried.axis];
+        let Carried { definition, along, axis, occupied, .. } = carried;
+        let result = definition.results[0];
+        let mut reads = self.reads(graph, operands, along, definition);
+        reads.occupied = *occupied;
+        let channels = 0..definition.stages[result].domain[*axis];
+        let values = channels.map(|channel| reads.run(definition, channel)[result].0).collect();
+        Channels { axis: Some(*axis), values }
+    }
+
+    fn reads(
+        &self,
+        graph: &Graph,
+        operands: &[Value],
+        along: &[Option<usize>],
+        definition: &Definition,
+    ) -> ChannelOf {
         let operand = |(&value, &along): (&Value, &Option<usize>)| {
             let dtype = graph.ty(value).dtype;
             let values = match (graph.constant_value(value), self.channels.get(&value)) {
@@ -134,32 +157,15 @@ impl Analysis {
             };
             (values, dtype)
         };
-        let table = |table: &Tensor| (Interval::around(table.scalars()), table.ty.dtype);
-        let mut reads = ChannelOf {
-            operands: operands.iter().zip(&carried.along).map(operand).collect(),
-            tables: carried.definition.tables.iter().map(table).collect(),
+        let table = |table: &Tensor| (of_constant(table, None)[0], table.ty.dtype);
+        ChannelOf {
+            operands: operands.iter().zip(along).map(operand).collect(),
+            tables: definition.tables.iter().map(table).collect(),
+            occupied: false,
             channel: 0,
             stages: vec![],
             folded: None,
-        };
-        let mut values = Vec::with_capacity(channels);
-        for channel in 0..channels {
-            reads.channel = channel;
-            reads.stages.clear();
-            for stage in &carried.definition.stages {
-                let (mut value, mut dtype) = evaluate(&stage.body, &reads);
-                if let Some(kind) = stage.fold {
-                    value = fold(kind, value, stage.reduction.iter().product(), dtype);
-                }
-                if let Some(finish) = &stage.finish {
-                    reads.folded = Some((value, dtype));
-                    (value, dtype) = evaluate(finish, &reads);
-                }
-                reads.stages.push((value, dtype));
-            }
-            values.push(reads.stages[result].0);
         }
-        Channels { axis: Some(carried.axis), values }
     }
 }
 
@@ -168,9 +174,39 @@ struct ChannelOf {
     /// Of each operand one interval a channel, or one for all; and its type.
     operands: Vec<(Vec<Interval>, DType)>,
     tables: Vec<(Interval, DType)>,
+    /// See [`Carried::occupied`].
+    occupied: bool,
     channel: usize,
     stages: Vec<(Interval, DType)>,
     folded: Option<(Interval, DType)>,
+}
+
+impl ChannelOf {
+    /// What each stage gives for a channel.
+    fn run(&mut self, definition: &Definition, channel: usize) -> &[(Interval, DType)] {
+        self.channel = channel;
+        self.stages.clear();
+        for stage in &definition.stages {
+            let body = match (&stage.body, stage.fold) {
+                (Expr::Select { then, otherwise, .. }, Some(kind))
+                    if self.occupied && **otherwise == Expr::Const(kind.identity(stage.dtype)) =>
+                {
+                    then
+                }
+                (body, _) => body,
+            };
+            let (mut value, mut dtype) = evaluate(body, self);
+            if let Some(kind) = stage.fold {
+                value = fold(kind, value, stage.reduction.iter().product(), dtype);
+            }
+            if let Some(finish) = &stage.finish {
+                self.folded = Some((value, dtype));
+                (value, dtype) = evaluate(finish, self);
+            }
+            self.stages.push((value, dtype));
+        }
+        &self.stages
+    }
 }
 
 impl Reads for ChannelOf {
@@ -192,7 +228,14 @@ impl Reads for ChannelOf {
 
 /// A constant place by place along an axis, or all of it.
 fn of_constant(tensor: &Tensor, axis: Option<usize>) -> Vec<Interval> {
-    let Some(axis) = axis else { return vec![Interval::around(tensor.scalars())] };
+    // Taken as a whole, a large one (an embedding, a matrix product's other factor) tells little for its time.
+    const LARGE: usize = 1 << 16;
+    let Some(axis) = axis else {
+        return match tensor.ty.elements() {
+            0..LARGE => vec![Interval::around(tensor.scalars())],
+            _ => vec![Interval::any(tensor.ty.dtype)],
+        };
+    };
     let (stride, extent) = (tensor.ty.strides()[axis], tensor.ty.shape[axis]);
     let at = |place: usize| {
         let outer = (0..tensor.ty.elements() / (stride * extent)).map(move |o| (o * extent + place) * stride);
@@ -211,12 +254,15 @@ fn filled(graph: &Graph, id: NodeId, operands: &[Value], axis: usize) -> Vec<Int
     constants.flat_map(|tensor| of_constant(tensor, Some(axis))).collect()
 }
 
-/// Each output of a contraction, of what `x` says that output `o` reads as input `c`.
-fn sums(contraction: &Contraction, x: impl Fn(usize, usize) -> Interval, dtype: DType) -> Vec<Interval> {
+/// Each output of a contraction of the channels `x`.
+fn sums(flow: &Flow, contraction: &Contraction, x: &[Interval], dtype: DType) -> Vec<Interval> {
     let mut totals = vec![Interval::ZERO; contraction.outputs];
     let mut magnitudes = vec![0.0; contraction.outputs];
+    // A group's inputs lie behind those of the groups before it.
+    let each = contraction.outputs / flow.groups();
+    let firsts: Vec<usize> = (0..contraction.outputs).map(|o| o / each * contraction.inputs).collect();
     for (o, c) in contraction.pairs() {
-        let x = x(o, c);
+        let x = x[firsts[o] + c];
         let (mut negative, mut positive) = (0.0, 0.0);
         for weight in contraction.weights(o, c) {
             negative += weight.min(0.0);

@@ -4,8 +4,9 @@
 use ir::{DType, NodeId, NodeKind, Tensor, TensorType, Value};
 use loops::{Definition, Expr, Source};
 use ops::ops::conv::Conv;
+use ops::ops::max_pool::MaxPool;
 use ops::ops::pad::PadMode;
-use ops::shape::LayoutAxes;
+use ops::shape::{LayoutAxes, Pool};
 use ops::{AnyOp, Graph};
 
 /// Per channel of a result the operand that it comes from and its number there; `None` where it comes from none.
@@ -36,6 +37,9 @@ pub struct Carried {
     pub definition: Definition,
     /// Of the result.
     pub axis: usize,
+    /// Whether each fold has an element that is there, so that what stands for those outside has no part in it where it
+    /// is the fold's neutral element.
+    pub occupied: bool,
 }
 
 /// A convolution or a matrix product with constant weights.
@@ -89,6 +93,14 @@ impl Contraction {
 }
 
 impl Flow {
+    /// Into how many parts a contraction's channels fall.
+    pub fn groups(&self) -> usize {
+        match self {
+            Flow::Grouped { group, .. } => *group,
+            _ => 1,
+        }
+    }
+
     /// What `id` does, if `axis_of` tells along which axis each of its operands has channels.
     pub fn of(graph: &Graph, id: NodeId, axis_of: impl Fn(Value) -> Option<usize>) -> Flow {
         let NodeKind::Apply(op) = &graph.node(id).kind else { return Flow::Opaque };
@@ -275,8 +287,17 @@ impl Node<'_> {
         let wanted = shorter(result, axis, result.shape[axis].checked_sub(1)?)?;
         let narrow = with_extent(op, axis, wanted.shape[axis]);
         (narrow.infer(&fewer).ok()? == [wanted]).then_some(())?;
-        Some(Flow::Carried(Carried { along, stages, definition, axis }))
+        Some(Flow::Carried(Carried { along, stages, definition, axis, occupied: occupied(op) }))
     }
+}
+
+/// Whether no window lies outside of the map altogether.
+fn occupied(op: &AnyOp) -> bool {
+    let AnyOp::MaxPool(MaxPool { pool: Pool { kernel, window, .. } }) = op else { return false };
+    let overlaps = |(k, &(before, after)): (usize, &(usize, usize))| {
+        window.dilations[k] == 1 && before < kernel[k] && after < kernel[k]
+    };
+    window.pads.iter().enumerate().all(overlaps)
 }
 
 fn shorter(ty: &TensorType, axis: usize, extent: usize) -> Option<TensorType> {

@@ -25,6 +25,8 @@ struct Reader<'a> {
     contraction: &'a Contraction,
     x: Value,
     result: Value,
+    /// The inputs that had no effect so far, each with its strand.
+    unread: Vec<(usize, usize)>,
 }
 
 /// The fewest channels that a tensor is left with if it had more: kernels for a single channel sum in another order
@@ -34,10 +36,12 @@ const FEWEST: usize = 2;
 impl Strands {
     pub fn of(graph: &Graph, order: &[NodeId], analysis: &Analysis, constants: ConstantChannels) -> Strands {
         let mut strands = Strands::numbered(graph, order, analysis);
-        let readers = strands.tie(graph, order, analysis);
+        let mut readers = strands.tie(graph, order, analysis);
         strands.settle(analysis);
         let mut by_output: HashMap<usize, Vec<(usize, usize)>> = HashMap::new();
-        for (number, reader) in readers.iter().enumerate() {
+        for (number, reader) in readers.iter_mut().enumerate() {
+            let strand = |input| (input, strands.strand(reader.x, input));
+            reader.unread = (0..reader.contraction.inputs).map(strand).collect();
             for output in 0..reader.contraction.outputs {
                 let strand = strands.strand(reader.result, output);
                 by_output.entry(strand).or_default().push((number, output));
@@ -47,7 +51,7 @@ impl Strands {
         loop {
             while let Some(strand) = work.pop() {
                 for &(reader, output) in by_output.get(&strand).into_iter().flatten() {
-                    let found = strands.read(&readers[reader], output, analysis, constants);
+                    let found = strands.read(&mut readers[reader], output, analysis, constants);
                     work.extend(found);
                 }
             }
@@ -98,7 +102,7 @@ impl Strands {
                     let reorders = contraction.outputs < FEWEST;
                     match analysis.axis(operands[0]) {
                         Some(axis) if axis == contraction.summed && !reorders => {
-                            readers.push(Reader { contraction, x: operands[0], result });
+                            readers.push(Reader { contraction, x: operands[0], result, unread: vec![] });
                         }
                         _ => self.keep(operands[0]),
                     }
@@ -177,31 +181,31 @@ impl Strands {
     /// What `output` of a sum reads with an effect becomes live; the strands that were not before.
     fn read(
         &mut self,
-        reader: &Reader,
+        reader: &mut Reader,
         output: usize,
         analysis: &Analysis,
         constants: ConstantChannels,
     ) -> Vec<usize> {
         let mut found = vec![];
         let values = &analysis.channels[&reader.x];
-        for input in 0..reader.contraction.inputs {
-            let strand = self.strand(reader.x, input);
+        let contraction = reader.contraction;
+        reader.unread.retain(|&(input, strand)| {
             if self.live[strand] {
-                continue;
+                return false;
             }
             let x = constants.activation(values.at(input));
+            let mut weights = contraction.weights(output, input);
             // Zero times a number is zero; zero times infinity is not.
-            let without_effect = match x.is_zero() {
-                true => reader.contraction.weights(output, input).all(f64::is_finite),
-                false => {
-                    x.is_finite() && reader.contraction.weights(output, input).all(|weight| weight == 0.0)
-                }
+            let has_effect = match x.is_zero() {
+                true => !weights.all(f64::is_finite),
+                false => !x.is_finite() || weights.any(|weight| weight != 0.0),
             };
-            if !without_effect {
+            if has_effect {
                 self.live[strand] = true;
                 found.push(strand);
             }
-        }
+            !has_effect
+        });
         found
     }
 
