@@ -3,6 +3,8 @@
     cnn.onnx  1x3x15x17 -> 1x10: convolutions (strided, depthwise, pointwise), normalisation, a residual, pooling,
               a dense layer, softmax; odd extents, so that every tile has an edge
     mlp.onnx  1x20 -> 1x20: four dense layers
+    sparse.onnx  1x3x17x13 -> 1x7: as training with weight decay leaves networks, with channels that never get above
+              zero because their weights are about 1e-30 and their bias is not positive, or that nobody reads
     *.npz     in_<input> and out_0
 
 Needs numpy, onnx 1.22.0 and onnxruntime; the files it wrote are committed.
@@ -73,6 +75,34 @@ def cnn():
     model.save(x, [1, 10])
 
 
+def sparse():
+    model = Model("sparse", 3)
+    x = model.random.standard_normal((1, 3, 17, 13)).astype(numpy.float32)
+
+    def layer(value, inputs, outputs, kernel, group=1, dead=0, unread=0):
+        """A convolution with a rectifier; the last `dead` outputs decayed, the first `unread` inputs weigh nothing."""
+        weight, bias = model.weight(outputs, inputs // group, kernel, kernel), model.weight(outputs)
+        weights, biases = [numpy_helper.to_array(tensor).copy() for tensor in model.weights[-2:]]
+        weights[outputs - dead :] *= numpy.float32(1e-30)
+        biases[outputs - dead :] = -abs(biases[outputs - dead :])
+        weights[:, :unread] = 0
+        model.weights[-2:] = [numpy_helper.from_array(weights, weight), numpy_helper.from_array(biases, bias)]
+        pads = [kernel // 2] * 4
+        return model.node("Relu", model.node("Conv", value, weight, bias, group=group, pads=pads))
+
+    value = layer("x", 3, 12, 3, dead=3)
+    value = layer(value, 12, 12, 3, group=12)
+    shortcut = layer(value, 12, 20, 1, dead=8, unread=2)
+    value = layer(shortcut, 20, 20, 3, group=20)
+    value = layer(value, 20, 20, 1, dead=9)
+    value = model.node("Add", value, shortcut)
+    value = model.node("Concat", value, layer(value, 20, 10, 1, dead=4), axis=1)
+    value = layer(value, 30, 24, 1, dead=10, unread=1)
+    mean = model.node("Flatten", model.node("GlobalAveragePool", value))
+    model.node("Gemm", mean, model.weight(7, 24), model.weight(7), transB=1)
+    model.save(x, [1, 7])
+
+
 def mlp():
     model = Model("mlp", 2)
     x = model.random.standard_normal((1, 20)).astype(numpy.float32)
@@ -85,4 +115,5 @@ def mlp():
 
 
 cnn()
+sparse()
 mlp()

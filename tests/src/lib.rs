@@ -2,6 +2,7 @@
 
 pub mod classes;
 pub mod onnx_cases;
+pub mod random_cnns;
 pub mod random_graphs;
 pub mod spellings;
 pub mod values;

@@ -1,10 +1,10 @@
 //! Random small graphs, by proptest.
 
-use ir::{TensorType, Value};
+use ir::{Tensor, TensorType, Value};
 use ops::ops::{
-    add::Add, average_pool::AveragePool, concat::Concat, conv::Conv, identity::Identity, matmul::Matmul,
-    max_pool::MaxPool, mul::Mul, pad::Pad, reduce::Reduce, relu::Relu, reshape::Reshape, slice::Slice,
-    softmax::Softmax, split::Split, sub::Sub, transpose::Transpose,
+    add::Add, average_pool::AveragePool, concat::Concat, conv::Conv, gather::Gather, identity::Identity,
+    matmul::Matmul, max_pool::MaxPool, mul::Mul, pad::Pad, reduce::Reduce, relu::Relu, reshape::Reshape,
+    slice::Slice, softmax::Softmax, split::Split, sub::Sub, transpose::Transpose,
 };
 use ops::shape::{Layout, Pool, Window};
 use ops::{AnyOp, Graph};
@@ -45,11 +45,17 @@ pub enum Step {
     Mean(Index, Vec<bool>, bool),
     Concat(Index, Index, usize),
     Split(Index, usize),
+    /// The pieces of a split one after the other again.
+    Rejoined(Index, usize),
+    /// Places at equal distances: the first, and the step.
+    Gather(Index, usize, i64, i64),
     /// The steps, of which negative ones go backwards.
     Slice(Index, Vec<i64>),
     /// With the other operand's last two axes exchanged.
     Matmul(Index, Index),
     Softmax(Index, usize),
+    /// A product with a constant matrix of this many columns, and perhaps a bias.
+    Dense(Index, usize, bool, u64),
     /// An operator written out in primitive ones.
     Spelled(Index, usize),
 }
@@ -71,10 +77,15 @@ pub fn any_step() -> impl Strategy<Value = Step> {
         (index(), four(), any::<bool>()).prop_map(|(x, axes, keep)| Step::Mean(x, axes, keep)),
         (index(), index(), 0usize..4).prop_map(|(a, b, axis)| Step::Concat(a, b, axis)),
         (index(), 0usize..4).prop_map(|(x, axis)| Step::Split(x, axis)),
+        (index(), 0usize..4).prop_map(|(x, axis)| Step::Rejoined(x, axis)),
+        (index(), 0usize..4, 0i64..3, -2i64..3)
+            .prop_map(|(x, axis, first, step)| Step::Gather(x, axis, first, step)),
         (index(), proptest::collection::vec(prop_oneof![-2i64..0, 1i64..3], 4))
             .prop_map(|(x, steps)| Step::Slice(x, steps)),
         (index(), index()).prop_map(|(a, b)| Step::Matmul(a, b)),
         (index(), 0usize..4).prop_map(|(x, axis)| Step::Softmax(x, axis)),
+        (index(), 1usize..4, any::<bool>(), any::<u64>())
+            .prop_map(|(x, columns, bias, seed)| Step::Dense(x, columns, bias, seed)),
         (index(), 0usize..SPELLINGS).prop_map(|(x, number)| Step::Spelled(x, number)),
     ]
 }
@@ -183,6 +194,16 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
             let extent = shape(graph, x).get(*axis).copied().unwrap_or(0);
             (Split { axis: *axis, sizes: vec![extent / 2, extent - extent / 2] }.into(), vec![x])
         }
+        Step::Rejoined(x, axis) => {
+            let x = pick(x, values);
+            let extent = shape(graph, x).get(*axis).copied().unwrap_or(0);
+            let pieces = Split { axis: *axis, sizes: vec![extent / 2, extent - extent / 2] };
+            (Concat { axis: *axis }.into(), graph.apply("pieces", pieces.into(), &[x]).unwrap_or(vec![x]))
+        }
+        Step::Gather(x, axis, first, step) => {
+            let places = Tensor::from_slice([2], &[*first, first + step]);
+            (Gather { axis: *axis }.into(), vec![pick(x, values), graph.constant("", places)])
+        }
         Step::Slice(x, steps) => {
             let x = pick(x, values);
             let extents = shape(graph, x);
@@ -204,6 +225,19 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
             (Matmul.into(), vec![a, other.map_or(b, |values| values[0])])
         }
         Step::Softmax(x, axis) => (Softmax { axis: *axis }.into(), vec![pick(x, values)]),
+        Step::Dense(x, columns, bias, seed) => {
+            let x = pick(x, values);
+            let rows = shape(graph, x).last().copied().unwrap_or(1);
+            let matrix = TensorType::new(ir::DType::F32, [rows, *columns]);
+            let weights = graph.constant("", integers(&matrix, *seed % 1000));
+            match (bias, graph.apply("product", Matmul.into(), &[x, weights])) {
+                (true, Ok(product)) => {
+                    let bias = graph.constant("", integers(&matrix.with_shape([*columns]), *seed % 999));
+                    (Add.into(), vec![product[0], bias])
+                }
+                _ => (Matmul.into(), vec![x, weights]),
+            }
+        }
         // Several nodes, of which this is the last.
         Step::Spelled(x, number) => {
             let x = pick(x, values);

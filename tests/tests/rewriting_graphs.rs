@@ -23,7 +23,7 @@ fn random_graphs_make_most_rules_fire() {
     let mut runner = TestRunner::deterministic();
     let steps = proptest::collection::vec(any_step(), 4..12);
     let mut fired = BTreeSet::new();
-    for _ in 0..500 {
+    for _ in 0..1000 {
         let graph = build(&steps.new_tree(&mut runner).unwrap().current(), &[]);
         let saturated = saturate(&graph, &rules::phases(), &Options::default()).unwrap();
         fired.extend(saturated.fired.into_iter().map(|(rule, _)| rule));
@@ -34,7 +34,7 @@ fn random_graphs_make_most_rules_fire() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn rewriting_keeps_the_meaning(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use codegen::CodegenError;
-use rewrite::{CostModel, Optimized};
+use rewrite::{CostModel, LayoutChoice, Optimized};
 use sha2::{Digest, Sha256};
 use targets::Target;
 
@@ -11,9 +11,10 @@ use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, Kind, code};
 use crate::interface::ports;
 use crate::io_layout::{PublicLayouts, Wish};
-use crate::lower::{LowerError, Lowered, lower};
+use crate::lower::{LowerError, Lowered, Transposes, lower_with};
 use crate::metadata::{
-    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewrite, SCHEMA_VERSION, TargetFacts, Tool,
+    ABI_VERSION, Dropped, Flags, Kernel, Memory, Metadata, Model, Rewrite, Rewriting, SCHEMA_VERSION,
+    TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
 use crate::{audit, example, header, identifier, problems};
@@ -40,8 +41,6 @@ pub struct Artifact {
     pub archive: Vec<u8>,
     /// The graph as it was imported, its inputs and outputs laid out as the library's, for the reference evaluator.
     pub reference: ops::Graph,
-    /// Of the rewritten graph, by the target's cost model.
-    pub modelled_cost: f64,
 }
 
 impl Artifact {
@@ -87,7 +86,7 @@ pub fn compile_graph(
     let rewritten = watch.stage("rewrite", || rewrite(&imported, &cost, &options.rewriting))?;
     watch.rewriting(&imported, &rewritten)?;
     let lowered = watch
-        .stage("lower", || lower(&rewritten.graph, target, name))
+        .stage("lower", || lower_with(&rewritten.graph, target, name, transposes(options)))
         .map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
@@ -95,13 +94,15 @@ pub fn compile_graph(
         watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
     let metadata = describe(model, &rewritten, &lowered, &object, options, &public)?;
-    Ok(Artifact {
-        metadata,
-        object: object.bytes,
-        archive,
-        reference: imported,
-        modelled_cost: rewritten.cost,
-    })
+    Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
+}
+
+/// One layout for all is what it says: what lies in another is copied first.
+fn transposes(options: &Options) -> Transposes {
+    match options.rewriting.layout {
+        LayoutChoice::Chosen => Transposes::Seen,
+        LayoutChoice::Fixed(_) => Transposes::Copied,
+    }
 }
 
 pub fn library_name(model: &Path, options: &Options) -> Result<String, Diagnostic> {
@@ -202,6 +203,7 @@ fn describe(
         undefined_symbols: audit.undefined,
         dropped: rewritten.dropped.iter().map(Dropped::from).collect(),
         macs_saved: rewritten.macs_saved,
+        rewriting: Rewriting::from(rewritten),
         macs: lowered.kernels.iter().map(|kernel| kernel.macs).sum(),
         kernels: lowered.kernels.iter().map(Kernel::from).collect(),
     })

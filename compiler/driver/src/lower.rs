@@ -62,9 +62,28 @@ impl fmt::Display for LowerError {
 
 impl std::error::Error for LowerError {}
 
+/// What becomes of a transpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Transposes {
+    /// A look at its operand, where its readers can do with strides.
+    #[default]
+    Seen,
+    /// A copy, so that every reader finds its own layout in memory; for comparison.
+    Copied,
+}
+
 /// Lowers `graph` for `target`; every symbol will start with `name`.
 pub fn lower<'a>(graph: &'a ops::Graph, target: &'a Target, name: &str) -> Result<Lowered<'a>, LowerError> {
-    let mut lowering = Lowering::new(graph, target);
+    lower_with(graph, target, name, Transposes::Seen)
+}
+
+pub fn lower_with<'a>(
+    graph: &'a ops::Graph,
+    target: &'a Target,
+    name: &str,
+    transposes: Transposes,
+) -> Result<Lowered<'a>, LowerError> {
+    let mut lowering = Lowering::new(graph, target, transposes);
     lowering.claim_places();
     for id in graph.order() {
         if let NodeKind::Apply(op) = &graph.node(id).kind {

@@ -35,6 +35,8 @@ pub struct Metadata {
     /// The nodes that have fewer channels than in the model.
     #[serde(default)]
     pub dropped: Vec<Dropped>,
+    #[serde(default)]
+    pub rewriting: Rewriting,
     /// In the order in which they run.
     pub kernels: Vec<Kernel>,
 }
@@ -130,6 +132,29 @@ pub struct Memory {
     pub weights_bytes: usize,
     /// Instructions and other read-only data.
     pub code_bytes: usize,
+}
+
+/// What rewriting gained, by the target's cost model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewriting {
+    /// Of one inference, of the model's nodes one by one and of the kernels.
+    pub modelled_cycles_before: u64,
+    pub modelled_cycles: u64,
+    /// Whether the rules said all that they have to say, before a limit was met.
+    pub complete: bool,
+    /// Whether of all forms that are known the cheapest were taken, and that is proved.
+    pub optimal: bool,
+}
+
+impl From<&rewrite::Optimized> for Rewriting {
+    fn from(optimized: &rewrite::Optimized) -> Rewriting {
+        Rewriting {
+            modelled_cycles_before: optimized.cost_before.round() as u64,
+            modelled_cycles: optimized.cost.round() as u64,
+            complete: optimized.complete,
+            optimal: optimized.is_optimal(),
+        }
+    }
 }
 
 /// A node of the model and how many of its channels have no effect.

@@ -3,21 +3,23 @@
 
 use ir::NodeKind;
 use ops::Graph;
-use rewrite::{Optimized, Way};
+use rewrite::{Dropped, Optimized, Way};
 
 use crate::table::table;
 
 /// The graph that was imported.
 pub fn before(graph: &Graph, optimized: &Optimized) -> String {
-    let about = format!("before: {} operators, cost {:.0}", operators(graph), optimized.cost_before);
+    let about =
+        format!("before: {} operators, {:.0} modelled cycles", operators(graph), optimized.cost_before);
     format!("// {about}\n{}", ir::print_elided(graph))
 }
 
 /// The graph that was taken out of the e-graph, and how it came about.
 pub fn after(optimized: &Optimized) -> String {
-    let Optimized { graph, fired, nodes, classes, complete, cost, cost_before, .. } = optimized;
+    let Optimized { graph, fired, dropped, nodes, classes, complete, cost, cost_before, .. } = optimized;
     let share = 100.0 * cost / cost_before.max(f64::MIN_POSITIVE);
-    let mut about = format!("after: {} operators, cost {cost:.0} ({share:.1} %)\n", operators(graph));
+    let count = operators(graph);
+    let mut about = format!("after: {count} operators, {cost:.0} modelled cycles ({share:.1} %)\n");
     let end = if *complete { "all that the rules say" } else { "cut off at its limit: forms may be missing" };
     about += &format!("e-graph: {nodes} nodes in {classes} classes, {end}\n");
     about += &extraction(optimized);
@@ -26,6 +28,15 @@ pub fn after(optimized: &Optimized) -> String {
     match rows.is_empty() {
         true => about += "no rule fired\n",
         false => about += &table(&["rule", ">times"], &rows),
+    }
+    let row = |node: &Dropped| {
+        let counts = [node.channels, node.of, node.zero, node.channels - node.zero];
+        let counts = counts.into_iter().map(|count| count.to_string());
+        std::iter::once(node.node.clone()).chain(counts).collect()
+    };
+    let rows: Vec<Vec<String>> = dropped.iter().map(row).collect();
+    if !rows.is_empty() {
+        about += &table(&["channels dropped at", ">channels", ">of", ">always zero", ">never read"], &rows);
     }
     let comments: String = about.lines().map(|line| format!("// {line}\n")).collect();
     comments + &ir::print_elided(graph)

@@ -1,4 +1,9 @@
-//! What rewriting makes of whole models, and what it takes: `cargo run --release -p rewrite --example measure MODEL...`
+//! What rewriting makes of whole models, and what it takes:
+//!
+//!     cargo run --release -p rewrite --example measure -- [--list] [--dim=NAME=N ...] MODEL...
+//!
+//! `--list` counts operators by name and rules by how often they fired. A model that is a `.graph` is read as the text
+//! form of a graph. `benches/models/bert.py` makes a large model.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,19 +15,25 @@ use rewrite::{DefaultCost, Options, optimize};
 
 fn main() {
     let mut failed = false;
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let listing = arguments.iter().any(|argument| argument == "--list");
-    for model in arguments.iter().filter(|argument| *argument != "--list") {
-        if let Err(message) = measure(Path::new(model), listing) {
-            eprintln!("{model}: {message}");
+    let mut listing = false;
+    let mut pins = onnx::Options::default();
+    for argument in std::env::args().skip(1) {
+        if argument == "--list" {
+            listing = true;
+        } else if let Some((name, extent)) =
+            argument.strip_prefix("--dim=").and_then(|dim| dim.split_once('='))
+        {
+            pins.dims.extend(extent.parse().map(|extent| (name.to_owned(), extent)));
+        } else if let Err(message) = measure(Path::new(&argument), &pins, listing) {
+            eprintln!("{argument}: {message}");
             failed = true;
         }
     }
     std::process::exit(failed.into());
 }
 
-fn measure(model: &Path, listing: bool) -> Result<(), String> {
-    let graph = read(model)?;
+fn measure(model: &Path, pins: &onnx::Options, listing: bool) -> Result<(), String> {
+    let graph = read(model, pins)?;
     let before = peak_memory();
     let start = Instant::now();
     let optimized =
@@ -51,13 +62,12 @@ fn measure(model: &Path, listing: bool) -> Result<(), String> {
 }
 
 /// A model, or a graph in its text form.
-fn read(model: &Path) -> Result<Graph, String> {
+fn read(model: &Path, pins: &onnx::Options) -> Result<Graph, String> {
     if model.extension().is_some_and(|extension| extension == "graph") {
         let text = std::fs::read_to_string(model).map_err(|error| error.to_string())?;
         return ir::parse(&text).map_err(|error| error.to_string());
     }
-    let imported =
-        onnx::import(model, &onnx::Options::default()).map_err(|problems| format!("{problems:?}"))?;
+    let imported = onnx::import(model, pins).map_err(|problems| format!("{problems:?}"))?;
     Ok(imported.graph)
 }
 

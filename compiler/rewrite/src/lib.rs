@@ -235,12 +235,18 @@ pub fn saturate(graph: &Graph, phases: &[Vec<Rule>], options: &Options) -> Resul
     for rules in phases {
         let rewrites: Vec<egg::Rewrite<Node, Facts>> =
             rules.iter().map(|&rule| rule::rewrite(rule)).collect();
+        let roots = entered.roots.clone();
+        let find_idle = move |runner: &mut egg::Runner<Node, Facts>| {
+            rule::find_idle(&mut runner.egraph, &roots);
+            Ok(())
+        };
         let runner = egg::Runner::<Node, Facts>::new(Facts::default())
             .with_egraph(entered.egraph)
             .with_scheduler(egg::SimpleScheduler)
             .with_node_limit(options.most_nodes)
             .with_iter_limit(options.most_iterations)
             .with_time_limit(Duration::MAX)
+            .with_hook(find_idle)
             .run(&rewrites);
         complete &= matches!(runner.stop_reason, Some(egg::StopReason::Saturated));
         for (rule, times) in runner.iterations.iter().flat_map(|iteration| &iteration.applied) {

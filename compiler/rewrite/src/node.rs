@@ -1,5 +1,6 @@
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use egg::{DidMerge, Id, Language};
@@ -85,13 +86,18 @@ impl Language for Node {
 pub struct Facts {
     pub inputs: Vec<TensorType>,
     pub constants: Vec<Tensor>,
-    numbers: HashMap<Tensor, usize>,
+    /// The constants' numbers by their digests.
+    numbers: HashMap<u64, Vec<usize>>,
     /// The first rule that equated two things of different type, or built something that is of none: a bug in it.
     pub broken: Option<String>,
     /// Rules that nearly applied: the rule, the nodes of the original graph it was at, and why it did not.
     pub declined: BTreeSet<Declined>,
     /// How often each rule said something new, by the nodes of the original graph that it was about.
     pub applied: BTreeMap<(&'static str, BTreeSet<usize>), usize>,
+    /// Nodes in whose place their class has one that is never worse: rules look at them no more.
+    pub(crate) replaced: HashSet<Node>,
+    /// Classes that no output needs but through replaced nodes.
+    pub(crate) idle: HashSet<Id>,
     /// Whether results are elementwise, by operator and types; filled when asked.
     pub(crate) maps: RefCell<Maps>,
 }
@@ -116,8 +122,10 @@ impl Facts {
     /// The node that is `tensor`; equal tensors are one node.
     pub fn constant(&mut self, tensor: &Tensor) -> Node {
         let next = self.constants.len();
-        let number = *self.numbers.entry(tensor.clone()).or_insert(next);
+        let alike = self.numbers.entry(digest(tensor)).or_default();
+        let number = alike.iter().copied().find(|&number| self.constants[number] == *tensor).unwrap_or(next);
         if number == next {
+            alike.push(next);
             self.constants.push(tensor.clone());
         }
         Node::Constant(number)
@@ -194,6 +202,17 @@ impl egg::Analysis<Node> for Facts {
         let now = (a.constant, a.uniform.is_some());
         DidMerge(now != before, now != (b.constant, b.uniform.is_some()))
     }
+}
+
+/// Of a tensor's type and of some of its bytes: hashing all of a large model's weights would take longer than
+/// rewriting it.
+fn digest(tensor: &Tensor) -> u64 {
+    const SAMPLES: usize = 64;
+    let mut hasher = DefaultHasher::new();
+    tensor.ty.hash(&mut hasher);
+    let stride = tensor.data.len().div_ceil(SAMPLES).max(8);
+    tensor.data.chunks(stride).for_each(|part| part[..part.len().min(8)].hash(&mut hasher));
+    hasher.finish()
 }
 
 fn uniform(tensor: &Tensor) -> Option<Scalar> {

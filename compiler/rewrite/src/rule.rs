@@ -1,7 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use egg::{Applier, Id, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
+use egg::{Applier, Id, Language, PatternAst, SearchMatches, Searcher, Subst, Symbol, Var};
 use ir::{Scalar, Tensor, TensorType};
 use ops::{AnyOp, Op, OpKind};
 
@@ -47,11 +47,25 @@ pub struct Found {
     pub equal: Vec<Term>,
     /// Why the rule did not apply although it nearly did.
     pub declined: Vec<String>,
+    /// Whether one of the terms is never worse than the node.
+    replaces: bool,
 }
 
 impl Found {
     pub fn equal(&mut self, term: Term) {
         self.equal.push(term);
+    }
+
+    /// As [`Found::equal`], for a term that is never worse than the node: no rule looks at that any more.
+    pub fn instead(&mut self, term: Term) {
+        self.equal.push(term);
+        self.replaces = true;
+    }
+
+    pub fn instead_if(&mut self, term: Option<Term>) {
+        if let Some(term) = term {
+            self.instead(term);
+        }
     }
 
     pub fn declined(&mut self, reason: impl Into<String>) {
@@ -79,7 +93,9 @@ impl<'a> Site<'a> {
 
     /// All forms of `class` that are an operator.
     pub fn forms(&self, class: Id) -> impl Iterator<Item = (&'a AnyOp, &'a [Id])> + use<'a> {
-        self.egraph[class].nodes.iter().filter_map(Node::op)
+        let replaced = &self.egraph.analysis.replaced;
+        let nodes = self.egraph[class].nodes.iter();
+        nodes.filter(|node| replaced.is_empty() || !replaced.contains(*node)).filter_map(Node::op)
     }
 
     /// All forms of `class` that are a `T`.
@@ -88,6 +104,16 @@ impl<'a> Site<'a> {
         &'a T: TryFrom<&'a AnyOp>,
     {
         self.forms(class).filter_map(|(op, args)| Some((<&T>::try_from(op).ok()?, args)))
+    }
+
+    /// The classes with a form that reads `class` and that somebody needs, ascending.
+    pub fn users(&self, class: Id) -> Vec<Id> {
+        let idle = &self.egraph.analysis.idle;
+        let users = self.egraph[class].parents().map(|user| self.egraph.find(user));
+        let mut users: Vec<Id> = users.filter(|user| !idle.contains(user)).collect();
+        users.sort_unstable();
+        users.dedup();
+        users
     }
 
     pub fn ty(&self, class: Id) -> &'a TensorType {
@@ -148,8 +174,14 @@ pub(crate) fn rewrite(rule: Rule) -> egg::Rewrite<Node, Facts> {
 struct Everywhere;
 
 impl Searcher<Node, Facts> for Everywhere {
-    fn search_eclass_with_limit(&self, _: &EGraph, class: Id, _: usize) -> Option<SearchMatches<'_, Node>> {
-        Some(SearchMatches { eclass: class, substs: vec![Subst::default()], ast: None })
+    fn search_eclass_with_limit(
+        &self,
+        egraph: &EGraph,
+        class: Id,
+        _: usize,
+    ) -> Option<SearchMatches<'_, Node>> {
+        let whole = || SearchMatches { eclass: class, substs: vec![Subst::default()], ast: None };
+        (!egraph.analysis.idle.contains(&class)).then(whole)
     }
 
     fn vars(&self) -> Vec<Var> {
@@ -168,8 +200,12 @@ impl Applier<Node, Facts> for Rule {
     ) -> Vec<Id> {
         let class = egraph.find(class);
         let mut found = Found::default();
-        for node in &egraph[class].nodes {
+        let mut replaced: Vec<Node> = vec![];
+        for node in egraph[class].nodes.iter().filter(|node| !egraph.analysis.replaced.contains(*node)) {
             (self.apply)(&Site { egraph, class, node }, &mut found);
+            if std::mem::take(&mut found.replaces) {
+                replaced.push(node.clone());
+            }
         }
         for reason in found.declined {
             let nodes = egraph[class].data.origins.clone();
@@ -194,11 +230,36 @@ impl Applier<Node, Facts> for Rule {
                 }
             }
         }
+        for node in replaced {
+            // What was said may be the node itself, or what it replaced.
+            let known = &egraph.analysis.replaced;
+            let nodes = &egraph[egraph.find(class)].nodes;
+            if nodes.iter().any(|other| *other != node && !known.contains(other)) {
+                egraph.analysis.replaced.insert(node);
+            }
+        }
         if !changed.is_empty() {
             *egraph.analysis.applied.entry((self.name, origins)).or_default() += changed.len();
         }
         changed
     }
+}
+
+/// Finds the classes that no rule need look at: the outputs at `roots` need them only through nodes that were replaced.
+pub(crate) fn find_idle(egraph: &mut EGraph, roots: &[Id]) {
+    let replaced = std::mem::take(&mut egraph.analysis.replaced);
+    let current = |node: Node| node.map_children(|child| egraph.find(child));
+    let replaced: HashSet<Node> = replaced.into_iter().map(current).collect();
+    let mut needed: HashSet<Id> = HashSet::new();
+    let mut work: Vec<Id> = roots.iter().map(|&root| egraph.find(root)).collect();
+    while let Some(class) = work.pop() {
+        if needed.insert(class) {
+            let nodes = egraph[class].nodes.iter().filter(|node| !replaced.contains(*node));
+            work.extend(nodes.flat_map(|node| node.children()).map(|&child| egraph.find(child)));
+        }
+    }
+    egraph.analysis.idle = egraph.classes().map(|class| class.id).filter(|id| !needed.contains(id)).collect();
+    egraph.analysis.replaced = replaced;
 }
 
 pub(crate) fn is_view(op: &AnyOp) -> bool {

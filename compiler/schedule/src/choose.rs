@@ -109,11 +109,13 @@ pub(crate) struct Loads {
     pub vectors: usize,
     pub both: usize,
     pub operations: usize,
+    /// Of these, those that give one value for all vectors of a row: done once a row.
+    pub row_operations: usize,
 }
 
 impl Loads {
     pub fn of(expr: &Expr, vector_axis: Option<usize>, tile_axis: Option<usize>) -> Loads {
-        let mut counts = Loads { rows: 0, vectors: 0, both: 0, operations: 0 };
+        let mut counts = Loads { rows: 0, vectors: 0, both: 0, operations: 0, row_operations: 0 };
         let moves = |address: &Affine, axis: Option<usize>| {
             axis.is_some_and(|axis| {
                 address.coefficient(&Expr::Axis(axis)) != 0 || address.hides(&Expr::Axis(axis))
@@ -130,19 +132,34 @@ impl Loads {
                         (false, false) => (),
                     }
                 }
-                // An elementary function is a polynomial of some ten terms.
-                Expr::Unary(op, _) if !crate::math::is_instruction(*op) => counts.operations += 10,
-                Expr::Binary(Binary::Pow | Binary::Mod | Binary::Rem, a, _) if !crate::flat::is_index(a) => {
-                    counts.operations += 10;
-                }
-                Expr::Unary(..) | Expr::Binary(..) | Expr::Compare(..) if !crate::flat::is_index(node) => {
-                    counts.operations += 1;
+                _ if operations(node) > 0 => {
+                    let varies = |node: &Expr| match node {
+                        Expr::Load { index, .. } => moves(&Affine::of(index), vector_axis),
+                        other => {
+                            vector_axis.is_some_and(|axis| *other == Expr::Axis(axis))
+                                || *other == Expr::Folded
+                        }
+                    };
+                    counts.operations += operations(node);
+                    counts.row_operations +=
+                        if node.any(&mut |node| varies(node)) { 0 } else { operations(node) };
                 }
                 _ => (),
             }
             false
         });
         counts
+    }
+}
+
+/// What the operation at the root of an expression counts, without its operands; index arithmetic counts nothing.
+fn operations(expr: &Expr) -> usize {
+    match expr {
+        // An elementary function is a polynomial of some ten terms.
+        Expr::Unary(op, _) if !crate::math::is_instruction(*op) => 10,
+        Expr::Binary(Binary::Pow | Binary::Mod | Binary::Rem, a, _) if !crate::flat::is_index(a) => 10,
+        Expr::Unary(..) | Expr::Binary(..) | Expr::Compare(..) if !crate::flat::is_index(expr) => 1,
+        _ => 0,
     }
 }
 

@@ -155,12 +155,16 @@ impl<'a> Modelled<'a> {
     fn step(&self, loads: &Loads, operations: f64, tile: usize, vectors: usize) -> f64 {
         let elements = (tile * vectors) as f64;
         let loaded = (loads.rows * tile + loads.vectors * vectors) as f64 + loads.both as f64 * elements;
+        let per_row = loads.row_operations as f64;
+        let operations = (operations - per_row) * elements + per_row * tile as f64;
         if self.schedule.lanes == 1 {
-            return self.scalar(operations * elements, loaded) + LOOP / self.costs.issue;
+            return self.scalar(operations, loaded) + LOOP / self.costs.issue;
         }
+        // What is computed for a row goes into all lanes.
+        let broadcasts = if per_row > 0.0 { tile as f64 } else { 0.0 };
         // A reduction's steps wait for one another, those of a map do not.
         let wait = if self.flat.fold.is_some() { self.costs.latency } else { 0.0 };
-        (operations * elements / self.costs.vector).max(loaded / self.costs.loads).max(wait)
+        ((operations + broadcasts) / self.costs.vector).max(loaded / self.costs.loads).max(wait)
             + LOOP / self.costs.issue / 4.0
     }
 

@@ -250,14 +250,14 @@ fn in_place(definition: &Definition, blocks: &[Block], operand: &Operand, result
 
 /// All that a stage reads, with the index.
 fn reads(stage: &Stage) -> Vec<(&Source, &[Expr])> {
-    fn of<'e>(expr: &'e Expr, found: &mut Vec<(&'e Source, &'e [Expr])>) {
-        if let Expr::Read { source, index } = expr {
-            found.push((source, index));
+    [Some(&stage.body), stage.finish.as_ref()].into_iter().flatten().flat_map(reads_of).collect()
+}
+
+fn reads_of(expr: &Expr) -> Vec<(&Source, &[Expr])> {
+    match expr {
+        Expr::Read { source, index } => {
+            vec![(source, index.as_slice())].into_iter().chain(index.iter().flat_map(reads_of)).collect()
         }
-        expr.children().into_iter().for_each(|child| of(child, found));
+        other => other.children().into_iter().flat_map(reads_of).collect(),
     }
-    let mut found = Vec::new();
-    of(&stage.body, &mut found);
-    stage.finish.iter().for_each(|finish| of(finish, &mut found));
-    found
 }

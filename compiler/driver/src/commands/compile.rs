@@ -18,8 +18,6 @@ pub struct Compiled {
     directory: PathBuf,
     files: Vec<PathBuf>,
     metadata: Metadata,
-    /// Of the rewritten graph, in the unit of the target's cost model.
-    modelled_cost: f64,
     stages: Vec<Stage>,
     dumps: Vec<Dumped>,
     /// What to type now.
@@ -59,7 +57,6 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
         directory: arguments.output.clone(),
         files,
         next: next_command(&target, arguments, &artifact.metadata),
-        modelled_cost: artifact.modelled_cost,
         metadata: artifact.metadata,
         stages: watch
             .times
@@ -131,15 +128,16 @@ impl fmt::Display for Compiled {
         for Dumped { text, .. } in &self.dumps {
             writeln!(f, "{}", text.trim_end())?;
         }
-        let Metadata { name, target, memory, macs, macs_saved, dropped, kernels, .. } = &self.metadata;
+        let Metadata { name, target, memory, macs, macs_saved, dropped, rewriting, kernels, .. } =
+            &self.metadata;
         let total: f64 = self.stages.iter().map(|stage| stage.seconds).sum();
         writeln!(
             f,
-            "{name} for {} in {total:.2} s: {} kernels, {} MACs, modelled cost {}",
+            "{name} for {} in {total:.2} s: {} kernels, {} MACs, {} modelled cycles",
             target.name,
             kernels.len(),
             grouped(*macs),
-            grouped(self.modelled_cost.round() as u64)
+            grouped(rewriting.modelled_cycles)
         )?;
         if !dropped.is_empty() {
             let channels: usize = dropped.iter().map(|node| node.channels).sum();

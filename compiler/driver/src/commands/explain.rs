@@ -13,6 +13,7 @@ use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::explain::{self, Applied, Kernel, Names, Refusals};
 use crate::lower::lower;
+use crate::metadata::Dropped;
 use crate::picture::Picture;
 use crate::problems;
 use crate::table::{bytes, grouped, table};
@@ -30,6 +31,8 @@ pub struct Explained {
     kernels: Vec<Kernel>,
     /// Everything that was declined, or what was at the node.
     declined: Vec<Refusals>,
+    /// Channels without effect, everywhere or at the node.
+    dropped: Vec<Dropped>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<Node>,
     /// The file that was drawn.
@@ -44,6 +47,9 @@ struct Node {
     /// Where it is, if it is in no kernel.
     gone: Option<&'static str>,
     applied: Vec<Applied>,
+    /// Of its channels those that are not computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<Dropped>,
 }
 
 /// `onnxc explain`: what became of a model's nodes, or of one of them.
@@ -91,6 +97,7 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         op_type: written.iter().find(|node| node.name == *name).map(|node| node.op_type.clone()),
         gone: kernels.is_empty().then(|| gone(&imported, &optimized, name, &cost)),
         applied: explain::applied(&optimized, name),
+        dropped: optimized.dropped.iter().find(|dropped| dropped.node == *name).map(Dropped::from),
     });
     Ok(Explained {
         model: shown(path),
@@ -98,6 +105,12 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         cost_before: optimized.cost_before,
         cost: optimized.cost,
         complete: optimized.complete,
+        dropped: optimized
+            .dropped
+            .iter()
+            .filter(|dropped| arguments.node.as_ref().is_none_or(|name| dropped.node == *name))
+            .map(Dropped::from)
+            .collect(),
         kernels,
         declined: explain::refusals(&optimized, arguments.node.as_deref()),
         node,
@@ -156,11 +169,11 @@ impl Explained {
         let share = 100.0 * self.cost / self.cost_before.max(f64::MIN_POSITIVE);
         writeln!(
             f,
-            "{} for {}: {} kernels, cost {:.0}, which is {share:.1} % of what the model's nodes cost one by one\n",
+            "{} for {}: {} kernels, {} modelled cycles, {share:.1} % of what the model's nodes take one by one\n",
             self.model,
             self.target,
             self.kernels.len(),
-            self.cost
+            grouped(self.cost as u128)
         )?;
         let row = |kernel: &Kernel| {
             vec![
@@ -183,6 +196,7 @@ impl Explained {
             writeln!(f, "\nalone, because to do them at the end of another kernel would cost more:")?;
             f.write_str(&table(&["alone", "not at the end of"], &rows))?;
         }
+        self.dropped(f)?;
         self.declined(f)?;
         if !self.complete {
             writeln!(f, "\nthe e-graph was cut off at its limit: forms that would cost less may be missing")?;
@@ -222,12 +236,38 @@ impl Explained {
                 &kernel.nodes.iter().filter(|name| **name != node.name).map(String::as_str).collect();
             f.write_str(&table(&["", ""], &facts(kernel, with)))?;
         }
+        if let Some(Dropped { channels, of, zero, .. }) = node.dropped {
+            let unread = channels - zero;
+            writeln!(
+                f,
+                "\n{channels} of {of} channels are left out: {zero} always zero, {unread} never read"
+            )?;
+        }
         if !node.applied.is_empty() {
             let rules: Vec<String> =
                 node.applied.iter().map(|Applied { rule, times }| format!("{rule} x{times}")).collect();
             writeln!(f, "\nrules: {}", rules.join(", "))?;
         }
+        self.dropped(f)?;
         self.declined(f)
+    }
+
+    fn dropped(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dropped.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nchannels without effect, which are not computed:")?;
+        let row = |dropped: &Dropped| {
+            let never_read = dropped.channels - dropped.zero;
+            vec![
+                format!("{} of {}", dropped.channels, dropped.of),
+                dropped.zero.to_string(),
+                never_read.to_string(),
+                dropped.node.clone(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = self.dropped.iter().map(row).collect();
+        f.write_str(&table(&[">channels", ">always zero", ">never read", "node"], &rows))
     }
 }
 
@@ -237,7 +277,14 @@ fn facts(kernel: &Kernel, with: &[&str]) -> Vec<Vec<String>> {
     let mut facts = vec![
         ("kernel", kernel.symbols.join(", ")),
         ("with", if with.is_empty() { "nothing else".to_owned() } else { with.join(" + ") }),
-        ("cost", format!("{:.0}, {:.1} % of the model", kernel.cost, 100.0 * kernel.share)),
+        (
+            "cost",
+            format!(
+                "{} modelled cycles, {:.1} % of the model",
+                grouped(kernel.cost as u128),
+                100.0 * kernel.share
+            ),
+        ),
         ("work", format!("{} MACs", grouped(kernel.macs))),
         ("memory", moved),
     ];
@@ -249,7 +296,7 @@ fn facts(kernel: &Kernel, with: &[&str]) -> Vec<Vec<String>> {
         if !others.is_empty() {
             facts.push(("", format!("whose result is needed by {} as well", others.join(", and by "))));
         }
-        facts.push(("", format!("the model would cost {:.0} more", apart.dearer)));
+        facts.push(("", format!("the model would take {:.0} modelled cycles more", apart.dearer)));
     }
     facts.into_iter().map(|(what, text)| vec![what.to_owned(), text]).collect()
 }

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use ir::{NodeId, NodeKind, TensorType, Value};
 use loops::{Definition, Expr, Source, Stage};
-use ops::{AnyOp, Graph, Meaning};
+use ops::{AnyOp, Graph, Meaning, OpKind};
 use schedule::{Argument, Destination, Kernel, Operand};
 use targets::Target;
 
-use super::LowerError;
 use super::buffers::{Buffer, Home, Located};
+use super::{LowerError, Transposes};
 
 /// A kernel and the buffers that it is called with.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub struct Call {
 pub struct Lowering<'g, 't> {
     pub graph: &'g Graph,
     pub target: &'t Target,
+    transposes: Transposes,
     pub buffers: Vec<Buffer>,
     pub outputs: Vec<usize>,
     pub calls: Vec<Call>,
@@ -38,10 +39,11 @@ pub struct Lowering<'g, 't> {
 }
 
 impl<'g, 't> Lowering<'g, 't> {
-    pub fn new(graph: &'g Graph, target: &'t Target) -> Lowering<'g, 't> {
+    pub fn new(graph: &'g Graph, target: &'t Target, transposes: Transposes) -> Lowering<'g, 't> {
         let mut lowering = Lowering {
             graph,
             target,
+            transposes,
             buffers: Vec::new(),
             outputs: Vec::new(),
             calls: Vec::new(),
@@ -91,7 +93,9 @@ impl<'g, 't> Lowering<'g, 't> {
             Meaning::View(views) => {
                 let from = self.places[&operands[0]].clone();
                 for (k, index) in views.into_iter().enumerate() {
-                    let place = match from.seen_through(&index, results[k].rank()) {
+                    let copied = self.transposes == Transposes::Copied && op.kind() == OpKind::Transpose;
+                    let seen = || from.seen_through(&index, results[k].rank());
+                    let place = match (!copied).then(seen).flatten() {
                         Some(place) => place,
                         None => {
                             let read = Expr::read(Source::Operand(0), index);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ir::{DType, NodeId, NodeKind, Tensor, Value};
 use loops::Source;
-use ops::Graph;
+use ops::{AnyOp, Graph};
 
 use super::ConstantChannels;
 use super::flow::{Carried, Contraction, Flow};
@@ -83,7 +83,7 @@ impl Analysis {
                 .iter()
                 .zip(types)
                 .map(|(origins, ty)| {
-                    let mut filled = filled(graph, &operands, *axis).into_iter();
+                    let mut filled = filled(graph, id, &operands, *axis).into_iter();
                     let value = |origin: &Option<(usize, usize)>| match origin {
                         Some((operand, channel)) => self.channels[&operands[*operand]].at(*channel),
                         None => filled.next().unwrap_or(Interval::any(ty.dtype)),
@@ -201,8 +201,12 @@ fn of_constant(tensor: &Tensor, axis: Option<usize>) -> Vec<Interval> {
     (0..extent).map(at).collect()
 }
 
-/// What the constant operands of a concatenation along `axis` are, one after the other.
-fn filled(graph: &Graph, operands: &[Value], axis: usize) -> Vec<Interval> {
+/// The channels that come from no other value: those of a concatenation's constants, or what a pad is filled with.
+fn filled(graph: &Graph, id: NodeId, operands: &[Value], axis: usize) -> Vec<Interval> {
+    if let NodeKind::Apply(AnyOp::Pad(pad)) = &graph.node(id).kind {
+        let value = pad.value.map_or(Interval::ZERO, Interval::of);
+        return vec![value; graph.node(id).types[0].shape[axis]];
+    }
     let constants = operands.iter().filter_map(|&value| graph.constant_value(value));
     constants.flat_map(|tensor| of_constant(tensor, Some(axis))).collect()
 }

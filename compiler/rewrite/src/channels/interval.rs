@@ -37,7 +37,7 @@ impl Interval {
         }
     }
 
-    fn of(scalar: Scalar) -> Interval {
+    pub fn of(scalar: Scalar) -> Interval {
         let value = scalar.as_f64();
         if value.is_nan() { Interval::any(scalar.dtype) } else { Interval::point(value) }
     }
@@ -52,10 +52,10 @@ impl Interval {
         Interval { low: self.low.min(other.low), high: self.high.max(other.high), nan: self.nan || other.nan }
     }
 
-    /// What is left of it within `±bound`; all of that where nothing is.
+    /// What is left of it within `±bound`; itself where nothing is: what is proven counts more than what is assumed.
     pub fn within(self, bound: f64) -> Interval {
         let (low, high) = (self.low.max(-bound), self.high.min(bound));
-        if low <= high { Interval::new(low, high) } else { Interval::new(-bound, bound) }
+        if low <= high { Interval::new(low, high) } else { self }
     }
 
     /// Whether it is zero and nothing else; of which sign is not known.

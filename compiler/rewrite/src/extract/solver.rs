@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 
+// Pure Rust. HiGHS would be another feature of good_lp and another name here; its C++ takes minutes to build, and parts
+// are small when they come here.
 use good_lp::microlp as solver;
 use good_lp::{
     Expression, ProblemVariables, ResolutionError, Solution as _, SolverModel, Variable, constraint, variable,

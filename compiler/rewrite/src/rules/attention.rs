@@ -11,8 +11,8 @@ use ops::ops::softmax::Softmax;
 use ops::ops::transpose::Transpose;
 
 use super::view::MOST_VIEWS;
+use crate::Rule;
 use crate::rule::{Found, Site, Term};
-use crate::{Node, Rule};
 
 /// The sum of the powers is divided by after the last product, not before.
 const REASSOCIATED: f64 = 1e-5;
@@ -88,13 +88,13 @@ fn scaled(site: &Site, class: Id) -> Vec<Scores> {
     let mut all = products(class, 1.0);
     for (_, &[a, b]) in site.forms_of::<Mul>(class).filter_map(pair) {
         for (product, factor) in [(a, b), (b, a)] {
-            if let Some(factor) = literal(site, factor) {
+            if let Some(factor) = site.uniform(factor) {
                 all.extend(products(product, factor));
             }
         }
     }
     for (_, &[product, divisor]) in site.forms_of::<Div>(class).filter_map(pair) {
-        if let Some(divisor) = literal(site, divisor).filter(|&divisor| divisor != 0.0) {
+        if let Some(divisor) = site.uniform(divisor).filter(|&divisor| divisor != 0.0) {
             all.extend(products(product, 1.0 / divisor));
         }
     }
@@ -103,17 +103,6 @@ fn scaled(site: &Site, class: Id) -> Vec<Scores> {
 
 fn pair<'a, T>((op, args): (T, &'a [Id])) -> Option<(T, &'a [Id; 2])> {
     Some((op, args.try_into().ok()?))
-}
-
-/// The one element of a constant.
-fn literal(site: &Site, class: Id) -> Option<f64> {
-    site.egraph[class].nodes.iter().find_map(|node| match node {
-        Node::Constant(number) => {
-            let tensor = &site.egraph.analysis.constants[*number];
-            (tensor.ty.elements() == 1).then(|| tensor.to_f64s()[0])
-        }
-        _ => None,
-    })
 }
 
 /// `attention(transpose(q), transpose(k), transpose(v), mask) = attention'(q, k, v, mask)`: each operand as it is before

@@ -6,10 +6,12 @@ use ops::AnyOp;
 use ops::ops::add::Add;
 use ops::ops::batch_norm::BatchNorm;
 use ops::ops::conv::Conv;
+use ops::ops::conv_transpose::ConvTranspose;
 use ops::ops::div::Div;
 use ops::ops::matmul::Matmul;
 use ops::ops::mul::Mul;
 use ops::ops::neg::Neg;
+use ops::ops::reduce::{Reduce, ReduceKind};
 use ops::ops::reshape::Reshape;
 use ops::ops::sqrt::Sqrt;
 use ops::ops::sub::Sub;
@@ -28,6 +30,10 @@ pub const RULES: &[Rule] = &[
     Rule { name: "conv-scale", tolerance: REASSOCIATED, apply: conv_scale },
     Rule { name: "conv-shift", tolerance: REASSOCIATED, apply: conv_shift },
     Rule { name: "scale-conv", tolerance: REASSOCIATED, apply: scale_conv },
+    Rule { name: "shift-conv", tolerance: REASSOCIATED, apply: shift_conv },
+    Rule { name: "conv-transpose-scale", tolerance: REASSOCIATED, apply: conv_transpose_scale },
+    Rule { name: "conv-transpose-shift", tolerance: REASSOCIATED, apply: conv_transpose_shift },
+    Rule { name: "scale-conv-transpose", tolerance: REASSOCIATED, apply: scale_conv_transpose },
     Rule { name: "matmul-scale", tolerance: REASSOCIATED, apply: matmul_scale },
     Rule { name: "scale-scale", tolerance: REASSOCIATED, apply: scale_scale },
     Rule { name: "shift-shift", tolerance: REASSOCIATED, apply: shift_shift },
@@ -66,7 +72,7 @@ fn div_constant(site: &Site, found: &mut Found) {
     let Some((_, &[x, c])) = site.is::<Div>() else { return };
     if site.is_constant(c) && !site.is_constant(x) && is_float(site) {
         let one = Tensor::scalar(Scalar::from_f64(site.result().dtype, 1.0));
-        found.equal(Term::apply(Mul, [x.into(), Term::apply(Div, [Term::Constant(one), c.into()])]));
+        found.instead(Term::apply(Mul, [x.into(), Term::apply(Div, [Term::Constant(one), c.into()])]));
     }
 }
 
@@ -128,6 +134,94 @@ fn scale_conv(site: &Site, found: &mut Found) {
         let mut operands = vec![x.into(), weights];
         operands.extend(args.get(2).map(|&bias| Term::from(bias)));
         found.equal(Term::apply(conv.clone(), operands));
+    }
+}
+
+/// `conv(x + c, w, b) = conv(x, w, b + Σ w · c)`, where nothing is padded, `c` is one term per channel, and there are no
+/// groups.
+fn shift_conv(site: &Site, found: &mut Found) {
+    let Some((conv, args)) = site.is::<Conv>() else { return };
+    if !args[1..].iter().all(|&arg| site.is_constant(arg)) || conv.group != 1 {
+        return;
+    }
+    let weights = site.ty(args[1]);
+    for (x, c) in site.forms_of::<Add>(args[0]).filter_map(|(_, operands)| constant_operand(site, operands)) {
+        let Some(shift) = per_channel(site, c, args[0], conv.layout) else { continue };
+        if site.ty(x) != site.ty(args[0]) {
+            continue;
+        }
+        if conv.window.pads.iter().any(|&pad| pad != (0, 0)) {
+            found.declined("what is added before the convolution is not in its pads");
+            continue;
+        }
+        let products = Term::apply(Mul, [args[1].into(), along(shift, weights, 1)]);
+        let axes = (1..weights.rank()).collect();
+        let mut bias = Term::apply(Reduce { kind: ReduceKind::Sum, axes, keep_axes: false }, [products]);
+        if let Some(&own) = args.get(2) {
+            bias = Term::apply(Add, [own.into(), bias]);
+        }
+        found.equal(Term::apply(conv.clone(), [x.into(), args[1].into(), bias]));
+    }
+}
+
+/// `conv_transpose(x, w, b) · c = conv_transpose(x, w · c, b · c)`, where `c` is one factor, or one per channel and
+/// there are no groups.
+fn conv_transpose_scale(site: &Site, found: &mut Found) {
+    let Some((y, c)) = with_constant::<Mul>(site) else { return };
+    for (conv, args) in site.forms_of::<ConvTranspose>(y) {
+        let Some(factor) = per_channel(site, c, y, conv.layout) else {
+            found.declined("the factor is not one per channel");
+            continue;
+        };
+        let grouped = conv.group != 1 && site.ty(c).elements() != 1;
+        if grouped || !args[1..].iter().all(|&arg| site.is_constant(arg)) {
+            found.declined("the weights are not constant, or in groups");
+            continue;
+        }
+        let scaled = Term::apply(Mul, [args[1].into(), along(factor.clone(), site.ty(args[1]), 1)]);
+        let mut operands = vec![args[0].into(), scaled];
+        operands.extend(args.get(2).map(|&bias| Term::apply(Mul, [bias.into(), factor])));
+        found.equal(Term::apply(conv.clone(), operands));
+    }
+}
+
+/// `conv_transpose(x, w, b) + c = conv_transpose(x, w, b + c)`, where `c` is one term or one per channel.
+fn conv_transpose_shift(site: &Site, found: &mut Found) {
+    let Some((y, c)) = with_constant::<Add>(site) else { return };
+    for (conv, args) in site.forms_of::<ConvTranspose>(y) {
+        let Some(shift) = per_channel(site, c, y, conv.layout) else {
+            found.declined("the term is not one per channel");
+            continue;
+        };
+        let channels = site.ty(y).shape[conv.layout.axes(site.ty(y).rank()).channel];
+        let bias = match args.get(2) {
+            Some(&bias) if site.is_constant(bias) => bias.into(),
+            Some(_) => {
+                found.declined("the bias is not constant");
+                continue;
+            }
+            None => Term::Constant(Tensor::zeros(site.ty(y).with_shape([channels]))),
+        };
+        let bias = Term::apply(Add, [bias, shift]);
+        found.equal(Term::apply(conv.clone(), [args[0].into(), args[1].into(), bias]));
+    }
+}
+
+/// `conv_transpose(x · c, w, b) = conv_transpose(x, w · c, b)`, where `c` is one factor or one per channel: each is a
+/// row of the weights, groups or not.
+fn scale_conv_transpose(site: &Site, found: &mut Found) {
+    let Some((conv, args)) = site.is::<ConvTranspose>() else { return };
+    if !site.is_constant(args[1]) {
+        return;
+    }
+    for (x, c) in site.forms_of::<Mul>(args[0]).filter_map(|(_, operands)| constant_operand(site, operands)) {
+        let Some(factor) = per_channel(site, c, args[0], conv.layout) else { continue };
+        if site.ty(x) == site.ty(args[0]) {
+            let weights = Term::apply(Mul, [args[1].into(), along(factor, site.ty(args[1]), 0)]);
+            let mut operands = vec![x.into(), weights];
+            operands.extend(args.get(2).map(|&bias| Term::from(bias)));
+            found.equal(Term::apply(conv.clone(), operands));
+        }
     }
 }
 

@@ -19,8 +19,8 @@ pub const PROLOGUES: &[Rule] = &[Rule { name: "fuse-prologue", tolerance: 1e-6, 
 const MOST_NODES: usize = 128;
 const MOST_DEPTH: usize = 40;
 
-/// Other tensors that epilogue and prologues read: each is a pointer to keep, and without a bound epilogues would reach through
-/// all residual blocks of a network.
+/// Other tensors that epilogue and prologues read: each is a pointer to keep, and without a bound epilogues would reach
+/// through all residual blocks of a network.
 const MOST_READS: usize = 4;
 
 /// Fused chains of elementwise operators alone that a class may hold: one is enough, others are the same work
@@ -30,8 +30,8 @@ const MOST_CHAINS: usize = 4;
 /// `map(root(x...), y...) = fused{root, epilogue}(x..., y...)`, for every root whose result the map reads in place. A
 /// root that is fused already takes the map into its epilogue.
 fn fuse_epilogue(site: &Site, found: &mut Found) {
-    let (Some(map), Some((_, args))) = (site.map(), site.node.op()) else { return };
-    if site.is_constant(site.class) {
+    let (Some(map), Some((op, args))) = (site.map(), site.node.op()) else { return };
+    if site.is_constant(site.class) || repeats(site, site.class, op, args) {
         return;
     }
     let shape = &site.result().shape;
@@ -48,9 +48,10 @@ fn fuse_epilogue(site: &Site, found: &mut Found) {
         if site.ty(producer).shape != *shape || !in_place() {
             continue;
         }
-        for (root, root_args) in site.forms(producer) {
+        let roots = site.forms(producer).filter(|(op, args)| !repeats(site, producer, op, args));
+        for (root, root_args) in roots {
             if let Some(root) = Root::of(site, root, root_args) {
-                match root.fused(site, &map, args, producer) {
+                match root.fused(site, &found.equal, &map, args, producer) {
                     Ok(term) => found.equal.extend(term),
                     Err(reason) => found.declined(reason),
                 }
@@ -78,15 +79,17 @@ fn why_not(site: &Site, producer: Id) -> String {
     format!("what it reads is no kernel's last result: {}", kinds.join(" or "))
 }
 
-/// `root(map(x...), y...) = fused{prologue, root}(x..., y...)`, for every operand that the root reads at most once per
-/// element: the map is computed as often as before. A prologue that is there already takes the map into it.
+/// `root(map(x...), y...) = fused{prologue, root}(x..., y...)`, for every operand of which the root reads each element at
+/// one place: a sum does, and a convolution of 1 x 1, where all output channels of a register tile share what was
+/// computed for the row. How often that is done again for other tiles is for the cost model to weigh. A prologue that
+/// is there already takes the map into it.
 ///
-/// A map that can be the epilogue of a kernel stays there, for it saves as much and leaves the root as it is. Roots that
-/// read an element again and again (a convolution does for every panel of output channels, a softmax in each
-/// of its stages) would compute the map as often, between two steps of their innermost loop.
+/// Windows that overlap, and the stages of a softmax, would compute the map for every tap or stage. A map of one tensor
+/// that can be an epilogue stays there: it saves as much and leaves the root as it is. One of two (a gate) may have to
+/// wait for the other, when its first has long been stored.
 fn fuse_prologue(site: &Site, found: &mut Found) {
     let Some((op, args)) = site.node.op() else { return };
-    if site.is_constant(site.class) {
+    if site.is_constant(site.class) || repeats(site, site.class, op, args) {
         return;
     }
     let Some(root) = Root::of(site, op, args).filter(|root| !root.is_chain(site)) else { return };
@@ -95,16 +98,13 @@ fn fuse_prologue(site: &Site, found: &mut Found) {
             continue;
         }
         let producer = site.egraph.find(args[operand]);
-        let is_epilogue = |(op, args)| {
-            let fused = matches!(op, &AnyOp::Fused(_)).then(|| Root::of(site, op, args)).flatten();
+        let has_epilogue = site.forms(producer).any(|(op, args)| {
+            let fused = matches!(op, AnyOp::Fused(_)).then(|| Root::of(site, op, args)).flatten();
             fused.is_some_and(|root| !root.is_chain(site))
-        };
-        if site.forms(producer).any(is_epilogue) {
-            continue;
-        }
+        });
         let maps = site.egraph[producer].nodes.iter().filter_map(|node| {
-            let map = Site { class: producer, node, ..*site }.map()?;
-            Some((map, node.op()?.1))
+            let (map, (_, args)) = (Site { class: producer, node, ..*site }.map()?, node.op()?);
+            (!has_epilogue || joins_tensors(site, args)).then_some((map, args))
         });
         for (map, map_args) in maps.take(MOST_CHAINS) {
             match root.after(site, operand, &map, map_args) {
@@ -113,6 +113,33 @@ fn fuse_prologue(site: &Site, found: &mut Found) {
             }
         }
     }
+}
+
+/// Whether an earlier form of `class` differs from this one in the values of constants alone: what is made of either is
+/// as good. Scales and shifts that move into weights leave many such forms.
+fn repeats(site: &Site, class: Id, op: &AnyOp, args: &[Id]) -> bool {
+    let earlier = site.forms(class).take_while(|(known, known_args)| (*known, *known_args) != (op, args));
+    let mut alike = earlier.filter(|(known, known_args)| *known == op && known_args.len() == args.len());
+    alike.any(|(_, known_args)| known_args.iter().zip(args).all(|(&a, &b)| interchangeable(site, a, b)))
+}
+
+/// Whether it makes no difference to a kernel which of the two it reads: they are the same, or constants of one type;
+/// leading axes of one element do not count.
+fn interchangeable(site: &Site, a: Id, b: Id) -> bool {
+    let (x, y) = (site.ty(a), site.ty(b));
+    let extents =
+        |ty: &ir::TensorType| ty.shape.iter().copied().skip_while(|&extent| extent == 1).collect::<Vec<_>>();
+    let alike = || x.dtype == y.dtype && extents(x) == extents(y);
+    site.same(a, b) || site.is_constant(a) && site.is_constant(b) && alike()
+}
+
+/// Whether more than one of `args` is not known at compile time.
+fn joins_tensors(site: &Site, args: &[Id]) -> bool {
+    let mut computed: Vec<Id> =
+        args.iter().filter(|&&arg| !site.is_constant(arg)).map(|&arg| site.egraph.find(arg)).collect();
+    computed.sort_unstable();
+    computed.dedup();
+    computed.len() > 1
 }
 
 /// What an epilogue and prologues can be put on.
@@ -147,31 +174,21 @@ impl<'a> Root<'a> {
         })
     }
 
-    fn fused(&self, site: &Site, map: &Map, map_args: &[Id], producer: Id) -> Result<Option<Term>, String> {
+    fn fused(
+        &self,
+        site: &Site,
+        found: &[Term],
+        map: &Map,
+        map_args: &[Id],
+        producer: Id,
+    ) -> Result<Option<Term>, String> {
         if self.is_chain(site) && chains(site) >= MOST_CHAINS {
             return Ok(None);
         }
         let mut args: Vec<Id> = self.args.iter().map(|&arg| site.egraph.find(arg)).collect();
-        let epilogue = map.body.rewrite(&mut |node| match node {
-            Expr::Read { source: Source::Operand(k), .. } if site.same(map_args[*k], producer) => {
-                Some(self.epilogue.clone())
-            }
-            Expr::Read { source: Source::Operand(k), index } => {
-                let class = site.egraph.find(map_args[*k]);
-                if let Some(value) = site.egraph[class].data.uniform {
-                    return Some(Expr::Const(value));
-                }
-                let known = args.iter().position(|&arg| arg == class);
-                let operand = known.unwrap_or_else(|| {
-                    args.push(class);
-                    args.len() - 1
-                });
-                Some(Expr::read(Source::Operand(operand), index.clone()))
-            }
-            _ => None,
-        });
+        let epilogue = over(site, map, map_args, &mut args, Some((producer, &self.epilogue)));
         within_limits("epilogue", &epilogue, args.len() - self.operands)?;
-        if self.is_known(site, &args, &epilogue) {
+        if self.is_known(site, found, &args, &epilogue) {
             return Ok(None);
         }
         Ok(Some(self.term(epilogue, map.dtype, self.prologues.clone(), args)))
@@ -195,19 +212,7 @@ impl<'a> Root<'a> {
         }
         let mut args: Vec<Id> = self.args.iter().map(|&arg| site.egraph.find(arg)).collect();
         args[operand] = site.egraph.find(map_args[leading]);
-        let number = |args: &mut Vec<Id>, class: Id| {
-            args.iter().position(|&arg| arg == class).unwrap_or_else(|| {
-                args.push(class);
-                args.len() - 1
-            })
-        };
-        let map_body = map.body.rewrite(&mut |node| match node {
-            Expr::Read { source: Source::Operand(k), index } => {
-                let place = number(&mut args, site.egraph.find(map_args[*k]));
-                Some(Expr::read(Source::Operand(place), index.clone()))
-            }
-            _ => None,
-        });
+        let map_body = over(site, map, map_args, &mut args, None);
         let body = match own.first() {
             None => map_body,
             Some(prologue) => prologue.body.rewrite(&mut |node| match node {
@@ -231,11 +236,12 @@ impl<'a> Root<'a> {
         Term::apply(fused, args.into_iter().map(Term::from))
     }
 
-    /// Whether no element of an operand is read more than once.
+    /// Whether each element of an operand is read at one place at most; axes that the place does not depend on do not
+    /// count.
     fn reads_once(&self, site: &Site, operand: usize) -> bool {
         let types = self.types(site);
         let Meaning::Compute(definition) = self.op.meaning(&types) else { return false };
-        read_count(&definition, operand) <= types[operand].elements()
+        places(&definition, operand) <= types[operand].elements()
     }
 
     /// Of the root's operands, as it sees them.
@@ -245,21 +251,31 @@ impl<'a> Root<'a> {
         types
     }
 
-    /// Whether the class has a form of the same root over the same operands whose epilogue is no larger and reads
-    /// nothing else: the new one would never be taken, and equal terms can be written in ever larger ones.
-    fn is_known(&self, site: &Site, args: &[Id], epilogue: &Expr) -> bool {
+    /// Whether the class is known to have, or `found` to get, a form of the same root over the same operands whose
+    /// epilogue is no larger and reads nothing else: the new one would never be taken, and equal terms can be written
+    /// in ever larger ones.
+    fn is_known(&self, site: &Site, found: &[Term], args: &[Id], epilogue: &Expr) -> bool {
         let (root, others) = args.split_at(self.operands);
-        site.forms_of::<Fused>(site.class).any(|(known, known_args)| {
-            let same = |(&a, &b): (&Id, &Id)| site.same(a, b);
+        let as_good = |known: &Fused, known_args: &[Id]| {
+            let same = |(&a, &b): (&Id, &Id)| interchangeable(site, a, b);
             known.root_operands == self.operands
                 && *known.root == *self.op
                 && known.prologues == self.prologues
+                && known_args.len() <= args.len()
                 && known_args[..self.operands].iter().zip(root).all(same)
                 && known_args[self.operands..]
                     .iter()
-                    .all(|&arg| others.iter().any(|&other| site.same(arg, other)))
+                    .all(|&arg| others.iter().any(|&other| interchangeable(site, arg, other)))
                 && known.epilogue.size() <= epilogue.size()
-        })
+        };
+        let just_found = |term: &Term| {
+            let Term::Apply(AnyOp::Fused(known), args) = term else { return false };
+            let class = |arg: &Term| if let Term::Class(class) = arg { Some(*class) } else { None };
+            let args: Option<Vec<Id>> = args.iter().map(class).collect();
+            args.is_some_and(|args| as_good(known, &args))
+        };
+        site.forms_of::<Fused>(site.class).any(|(known, args)| as_good(known, args))
+            || found.iter().any(just_found)
     }
 
     fn is_chain(&self, site: &Site) -> bool {
@@ -277,6 +293,25 @@ fn chains(site: &Site) -> usize {
         .count()
 }
 
+/// The map's body over `args`, to which is added what it reads beside them; `known` is what one class is computed by.
+fn over(site: &Site, map: &Map, map_args: &[Id], args: &mut Vec<Id>, known: Option<(Id, &Expr)>) -> Expr {
+    map.body.rewrite(&mut |node| {
+        let Expr::Read { source: Source::Operand(k), index } = node else { return None };
+        let class = site.egraph.find(map_args[*k]);
+        if let Some((_, value)) = known.filter(|(known, _)| *known == class) {
+            return Some(value.clone());
+        }
+        if let Some(value) = site.egraph[class].data.uniform {
+            return Some(Expr::Const(value));
+        }
+        let operand = args.iter().position(|&arg| arg == class).unwrap_or_else(|| {
+            args.push(class);
+            args.len() - 1
+        });
+        Some(Expr::read(Source::Operand(operand), index.clone()))
+    })
+}
+
 /// Why `expr`, reading `reads` tensors that are none of the root's, is too much for one kernel.
 fn within_limits(what: &str, expr: &Expr, reads: usize) -> Result<(), String> {
     let size = expr.size();
@@ -289,23 +324,29 @@ fn within_limits(what: &str, expr: &Expr, reads: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// How often a definition reads an element of `operand`.
-fn read_count(definition: &Definition, operand: usize) -> usize {
-    let stages = definition.stages.iter().map(|stage| {
-        let points = stage.domain.iter().product::<usize>();
-        let folded = stage.reduction.iter().product::<usize>() * count_reads(&stage.body, operand);
-        points * (folded + stage.finish.as_ref().map_or(0, |finish| count_reads(finish, operand)))
-    });
-    stages.sum()
-}
-
-fn count_reads(expr: &Expr, operand: usize) -> usize {
-    let own = matches!(expr, Expr::Read { source: Source::Operand(k), .. } if *k == operand);
-    usize::from(own) + expr.children().into_iter().map(|child| count_reads(child, operand)).sum::<usize>()
+/// The places at which a definition reads elements of `operand`.
+fn places(definition: &Definition, operand: usize) -> usize {
+    let mut places = 0usize;
+    for stage in &definition.stages {
+        let extents = [&stage.domain[..], &stage.reduction[..]].concat();
+        for expr in [Some(&stage.body), stage.finish.as_ref()].into_iter().flatten() {
+            expr.any(&mut |node| {
+                if let Expr::Read { source: Source::Operand(k), index } = node
+                    && *k == operand
+                {
+                    let moves = |axis: &usize| index.iter().any(|i| i.any(&mut |e| *e == Expr::Axis(*axis)));
+                    let read = (0..extents.len()).filter(moves).map(|axis| extents[axis]).product::<usize>();
+                    places = places.saturating_add(read);
+                }
+                false
+            });
+        }
+    }
+    places
 }
 
 fn reads(expr: &Expr, operand: usize) -> bool {
-    count_reads(expr, operand) > 0
+    expr.any(&mut |node| matches!(node, Expr::Read { source: Source::Operand(k), .. } if *k == operand))
 }
 
 fn depth(expr: &Expr) -> usize {

@@ -6,6 +6,8 @@ pub mod attention;
 pub mod fold;
 pub mod fuse;
 pub mod layout;
+pub mod matmul;
+pub mod merge;
 pub mod pad;
 pub mod part;
 pub mod recognize;
@@ -28,11 +30,13 @@ pub fn phases() -> Vec<Vec<Rule>> {
         reduce::RULES,
         recognize::RULES,
         fold::RULES,
+        matmul::RULES,
         pad::RULES,
         layout::RULES,
         attention::RULES,
     ];
-    vec![algebra.concat(), fuse::RULES.to_vec(), fuse::PROLOGUES.to_vec()]
+    let merge = [view::RULES, part::RULES, merge::RULES, layout::RULES];
+    vec![algebra.concat(), merge.concat(), fuse::RULES.to_vec(), fuse::PROLOGUES.to_vec()]
 }
 
 /// All rules, for tests that go through them.

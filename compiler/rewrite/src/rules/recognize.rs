@@ -81,8 +81,9 @@ fn gelu(site: &Site, found: &mut Found) {
             if site.uniform(half) != Some(0.5) || site.ty(x) != site.result() {
                 continue;
             }
-            for approximation in one_plus(site, odd).filter_map(|odd| approximation_of(site, odd, x, dtype)) {
-                return found.equal(Term::apply(Gelu { approximation }, [x.into()]));
+            let approximation = one_plus(site, odd).find_map(|odd| approximation_of(site, odd, x, dtype));
+            if let Some(approximation) = approximation {
+                return found.instead(Term::apply(Gelu { approximation }, [x.into()]));
             }
         }
     }
@@ -106,9 +107,8 @@ fn approximation_of(site: &Site, odd: Id, x: Id, dtype: DType) -> Option<Approxi
 /// `1 / (1 + e^-x) = sigmoid(x)`.
 fn sigmoid(site: &Site, found: &mut Found) {
     let Some((_, &[sum])) = site.is::<Reciprocal>() else { return };
-    for x in one_plus(site, sum).filter_map(|decay| decayed(site, decay)) {
-        return found.equal(Term::apply(Sigmoid, [x.into()]));
-    }
+    let x = one_plus(site, sum).find_map(|decay| decayed(site, decay));
+    found.instead_if(x.map(|x| Term::apply(Sigmoid, [x.into()])));
 }
 
 /// `x · sigmoid(x · c) = x / (1 + e^(-x · c)) = swish{c}(x)`.
@@ -131,7 +131,7 @@ fn swish(site: &Site, found: &mut Found) {
         _ => return,
     };
     let whole = gates.into_iter().filter(|&(x, _)| site.ty(x) == site.result());
-    found.equal.extend(whole.filter_map(|(x, gate)| swish(x, gate)).next());
+    found.instead_if(whole.filter_map(|(x, gate)| swish(x, gate)).next());
 }
 
 /// `x`, where `class` is `e^-x`.
@@ -144,7 +144,7 @@ fn decayed(site: &Site, class: Id) -> Option<Id> {
 fn softplus(site: &Site, found: &mut Found) {
     let Some((_, &[sum])) = site.is::<Log>() else { return };
     let powers = one_plus(site, sum).flat_map(|power| site.forms_of::<Exp>(power));
-    found.equal.extend(powers.map(|(_, args)| Term::apply(Softplus, [args[0].into()])).next());
+    found.instead_if(powers.map(|(_, args)| Term::apply(Softplus, [args[0].into()])).next());
 }
 
 /// `x · tanh(softplus(x)) = mish(x)`.
@@ -153,7 +153,7 @@ fn mish(site: &Site, found: &mut Found) {
     for (x, gate) in both_ways(args) {
         let inner = site.forms_of::<Tanh>(gate).flat_map(|(_, args)| site.forms_of::<Softplus>(args[0]));
         if inner.map(|(_, args)| args[0]).any(|inner| site.same(inner, x)) {
-            return found.equal(Term::apply(Mish, [x.into()]));
+            return found.instead(Term::apply(Mish, [x.into()]));
         }
     }
 }
@@ -205,7 +205,7 @@ fn hard_swish(site: &Site, found: &mut Found) {
             })
         })
     };
-    found.equal.extend(gated.or_else(clipped).map(|x| Term::apply(HardSwish, [x.into()])));
+    found.instead_if(gated.or_else(clipped).map(|x| Term::apply(HardSwish, [x.into()])));
 }
 
 /// `e^x / Σ e^x = softmax(x)`, where the sum is taken along one axis and nothing overflows.
@@ -216,7 +216,7 @@ fn softmax(site: &Site, found: &mut Found) {
     });
     for axis in sums.filter_map(|(reduce, _)| one_axis(reduce)) {
         let powers = site.forms_of::<Exp>(power);
-        found.equal.extend(powers.map(|(_, args)| Term::apply(Softmax { axis }, [args[0].into()])));
+        found.instead_if(powers.map(|(_, args)| Term::apply(Softmax { axis }, [args[0].into()])).next());
     }
 }
 
@@ -225,7 +225,7 @@ fn log_softmax(site: &Site, found: &mut Found) {
     match site.node.op() {
         Some((AnyOp::Log(_), &[arg])) => {
             for (softmax, args) in site.forms_of::<Softmax>(arg) {
-                found.equal(Term::apply(LogSoftmax { axis: softmax.axis }, [args[0].into()]));
+                found.instead(Term::apply(LogSoftmax { axis: softmax.axis }, [args[0].into()]));
             }
         }
         Some((AnyOp::Sub(_), &[x, sum])) => {
@@ -234,7 +234,7 @@ fn log_softmax(site: &Site, found: &mut Found) {
             };
             let sums = site.forms_of::<Reduce>(sum).filter(|(reduce, args)| of_x(reduce, args));
             let axes = sums.filter_map(|(reduce, _)| one_axis(reduce));
-            found.equal.extend(axes.map(|axis| Term::apply(LogSoftmax { axis }, [x.into()])));
+            found.instead_if(axes.map(|axis| Term::apply(LogSoftmax { axis }, [x.into()])).next());
         }
         _ => (),
     }
@@ -257,7 +257,7 @@ fn softmax_shift(site: &Site, found: &mut Found) {
         let (x, c) = (args[0], &site.ty(args[1]).shape);
         let extent = c.len().checked_sub(from_end).map_or(1, |axis| c[axis]);
         if extent == 1 && site.ty(x) == site.result() {
-            found.equal(Term::Apply(op.clone(), vec![x.into()]));
+            found.instead(Term::Apply(op.clone(), vec![x.into()]));
         }
     }
 }
@@ -292,7 +292,7 @@ fn layer_norm(site: &Site, found: &mut Found) {
     if let Some(x) = centred(site, args[0], &norm.axes) {
         let layer_norm = LayerNorm { axes: norm.axes.clone(), epsilon: norm.epsilon, statistics: false };
         let rest = args[1..].iter().map(|&arg| Term::from(arg));
-        found.equal(Term::apply(layer_norm, [x.into()].into_iter().chain(rest)));
+        found.instead(Term::apply(layer_norm, [x.into()].into_iter().chain(rest)));
     }
 }
 
@@ -323,7 +323,7 @@ fn mean_variance_norm(site: &Site, found: &mut Found) {
             if let Some((axes, x)) =
                 axes.and_then(|axes| Some((axes.clone(), centred(site, difference, &axes)?)))
             {
-                return found.equal(Term::apply(MeanVarianceNorm { axes }, [x.into()]));
+                return found.instead(Term::apply(MeanVarianceNorm { axes }, [x.into()]));
             }
         }
     }
@@ -336,7 +336,7 @@ fn norm_scale(site: &Site, found: &mut Found) {
         return;
     }
     for (op, args) in site.forms(y).filter(|(op, args)| is_norm(op) && args.len() == 1) {
-        found.equal(Term::apply(op.clone(), [args[0].into(), c.into()]));
+        found.instead(Term::apply(op.clone(), [args[0].into(), c.into()]));
     }
 }
 
@@ -350,7 +350,7 @@ fn norm_shift(site: &Site, found: &mut Found) {
     for (norm, args) in norms {
         let scale =
             args.get(1).map_or_else(|| super::scalar(site.result().dtype, 1.0), |&scale| scale.into());
-        found.equal(Term::apply(norm.clone(), [args[0].into(), scale, c.into()]));
+        found.instead(Term::apply(norm.clone(), [args[0].into(), scale, c.into()]));
     }
 }
 

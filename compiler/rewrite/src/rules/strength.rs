@@ -44,7 +44,7 @@ fn power(site: &Site, found: &mut Found) {
     let Some((_, &[x, exponent])) = site.is::<Pow>() else { return };
     let Some(exponent) = site.uniform(exponent).filter(|_| is_map_of(site, x)) else { return };
     let square = || Term::apply(Mul, [x.into(), x.into()]);
-    found.equal(match exponent {
+    found.instead(match exponent {
         -1.0 => Term::apply(Reciprocal, [x.into()]),
         -0.5 => Term::apply(Reciprocal, [Term::apply(Sqrt, [x.into()])]),
         0.5 => Term::apply(Sqrt, [x.into()]),
@@ -69,7 +69,7 @@ fn neutral_operand(site: &Site, found: &mut Found) {
         _ => return,
     };
     if site.ty(kept) == site.result() {
-        found.equal(kept.into());
+        found.instead(kept.into());
     }
 }
 
@@ -100,7 +100,7 @@ fn reciprocal(site: &Site, found: &mut Found) {
     }
     match site.node.op() {
         Some((AnyOp::Div(_), &[one, x])) if site.uniform(one) == Some(1.0) && is_map_of(site, x) => {
-            found.equal(Term::apply(Reciprocal, [x.into()]));
+            found.instead(Term::apply(Reciprocal, [x.into()]));
         }
         Some((AnyOp::Mul(_), &[a, b])) => {
             for (x, inverse) in [(a, b), (b, a)] {
@@ -130,7 +130,7 @@ fn numerator(site: &Site, found: &mut Found) {
 fn clip(site: &Site, found: &mut Found) {
     let is_bound = matches!(site.node.op(), Some((AnyOp::Max(_) | AnyOp::Min(_), _)));
     if let Some((x, min, max)) = bounds(site, site.node.op()).filter(|_| is_bound) {
-        found.equal(clipped(x, min, max));
+        found.instead(clipped(x, min, max));
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use loops::{Definition, Expr, Source, Stage};
 use targets::Target;
 
-use super::{has, kept, reads, slots};
+use super::{has, kept, reads, reads_of, slots};
 use crate::{Block, Destination};
 
 /// Bytes of a block where the target names no cache: a few kilobytes of RAM, no more.
@@ -92,7 +92,7 @@ fn least(definition: &Definition, axis: usize, result: &Destination, target: &Ta
     }
     let shared = definition.stages.iter().any(|stage| {
         let still = |(_, index): &(&Source, &[Expr])| !mentions(index, axis);
-        has(stage, axis) && stage.fold.is_some() && reads(stage).iter().any(still)
+        has(stage, axis) && stage.fold.is_some() && reads_of(&stage.body).iter().any(still)
     });
     (if shared { SHARED_ROWS } else { 1 }, 1)
 }
