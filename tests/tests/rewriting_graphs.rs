@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use rewrite::{DefaultCost, Options, Strategy, optimize, rules, saturate};
+use rewrite::{DefaultCost, Options, optimize, rules, saturate};
 use tests::classes::check_classes;
 use tests::random_graphs::{any_step, build};
 use tests::values::{cancelled, compare, inputs};
@@ -46,7 +46,7 @@ proptest! {
         let inputs = inputs(&graph, seed);
         let expected = ops::evaluate(&graph, &inputs);
         let mut costs = Vec::new();
-        for strategy in [Strategy::Off, Strategy::FirstMatch, Strategy::Saturate] {
+        for strategy in [rewrite::Strategy::Off, rewrite::Strategy::FirstMatch, rewrite::Strategy::Saturate] {
             let options = Options { strategy, ..Options::default() };
             let optimize = || optimize(&graph, &DefaultCost::default(), &options);
             let optimized =
@@ -56,7 +56,7 @@ proptest! {
             let texts = || format!("{strategy:?}\n{}\n{}", ir::print(&graph), ir::print(&optimized.graph));
             prop_assert_eq!(result, Ok(()), "{}", texts());
             prop_assert_eq!(optimize().map(|again| ir::print(&again.graph)), Ok(ir::print(&optimized.graph)));
-            prop_assert!(strategy != Strategy::Saturate || optimized.is_optimal(), "{:?}", optimized.parts);
+            prop_assert!(strategy != rewrite::Strategy::Saturate || optimized.is_optimal(), "{:?}", optimized.parts);
             costs.push(optimized.cost);
         }
         // Among forms of nearly one cost the simplest is taken, not the cheapest.

@@ -3,7 +3,7 @@
 //! The e-graph serves as a table of nodes here. Nothing is ever united in it, so that each class is one node; a rule's
 //! result is another class, which takes the place of the first wherever that is used.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use egg::{Id, Language};
 
@@ -123,6 +123,10 @@ impl Pass<'_> {
     /// Visits every node once; returns what became of them.
     fn run(&mut self, roots: &[Id], rules: &[Rule]) -> HashMap<Id, Id> {
         let order = order(self.egraph, roots, false);
+        // What was replaced is still in the table, but uses nothing.
+        let live: HashSet<Id> = order.iter().copied().collect();
+        let idle = self.egraph.classes().map(|class| class.id).filter(|id| !live.contains(id)).collect();
+        self.egraph.analysis.idle = idle;
         let mut waiting: HashMap<Id, usize> = HashMap::new();
         let users = order.iter().flat_map(|&class| self.egraph[class].nodes[0].children());
         users.chain(roots).for_each(|&class| *waiting.entry(class).or_default() += 1);

@@ -40,13 +40,13 @@ pub struct Effort {
     pub enumerated: usize,
     /// Choices of a part that is given to the solver.
     pub largest: usize,
-    /// Linear programs solved for one part.
-    pub programs: usize,
+    /// Linear programs solved for one part, times its choices.
+    pub work: usize,
 }
 
 impl Default for Effort {
     fn default() -> Effort {
-        Effort { enumerated: 2_000, largest: 3_000, programs: 100 }
+        Effort { enumerated: 2_000, largest: 600, work: 20_000 }
     }
 }
 
@@ -73,7 +73,7 @@ impl Problem {
         if self.choices() > effort.largest {
             return Some((greedy, part(Way::Greedy, greedy_cost, self.cheapest_always())));
         }
-        let solved = solver::solve(self, greedy_cost, effort.programs);
+        let solved = solver::solve(self, greedy_cost, effort.work / self.choices());
         let better = solved.solution.and_then(|solution| Some((self.total(&solution)?, solution)));
         let (cost, solution) = better.unwrap_or((greedy_cost, greedy));
         Some(match solved.lower_bound {

@@ -63,7 +63,25 @@ fn solve(problem: &Problem, effort: &Effort) -> Option<(Solution, Vec<Part>)> {
         }
         parts.push(report);
     }
-    Some((solution, parts))
+    match parts.iter().all(Part::is_optimal) {
+        true => Some((solution, parts)),
+        false => Some(better(problem, solution, parts)),
+    }
+}
+
+/// The solution of the parts, or the greedy one of the whole, whichever is cheaper: what makes a problem smaller may
+/// lead the greedy choice astray.
+fn better(problem: &Problem, solution: Solution, parts: Vec<Part>) -> (Solution, Vec<Part>) {
+    let by_parts = problem.total(&solution).unwrap_or(f64::INFINITY);
+    let greedy = problem.greedy().and_then(|greedy| Some((problem.total(&greedy)?, greedy)));
+    match greedy.filter(|(cost, _)| *cost < by_parts) {
+        None => (solution, parts),
+        Some((cost, greedy)) => {
+            let lower_bound = parts.iter().map(|part| part.lower_bound).sum::<f64>().min(cost);
+            let (classes, choices) = (problem.classes.len(), problem.choices());
+            (greedy, vec![Part { classes, choices, way: Way::Greedy, cost, lower_bound }])
+        }
+    }
 }
 
 /// The e-graph by dense numbers: classes by their place in `ids`, a choice for each of their nodes.

@@ -43,6 +43,27 @@ impl Problem {
         always.ones().collect()
     }
 
+    /// Each class with the nearest that every way of computing it goes through, where it does not need that directly.
+    /// Implied by the needs, but not by parts of them: halves of two ways would need half of where both begin.
+    pub fn ways_through(&self) -> Vec<(usize, usize)> {
+        let forced = self.forced();
+        let mut ways = Vec::new();
+        for (class, set) in forced.iter().enumerate() {
+            let through: Vec<usize> =
+                set.iter().flat_map(|set| set.ones()).filter(|&way| way != class).collect();
+            let behind =
+                |way: usize, other: usize| forced[other].as_ref().is_some_and(|set| set.contains(way));
+            let nearest = through
+                .iter()
+                .filter(|&&way| !through.iter().any(|&other| other != way && behind(way, other)));
+            let direct = |way: usize| {
+                self.classes[class].iter().all(|choice| choice.needs.binary_search(&way).is_ok())
+            };
+            ways.extend(nearest.filter(|&&way| !direct(way)).map(|&way| (class, way)));
+        }
+        ways
+    }
+
     /// What costs nothing and needs nothing is nobody's need: whoever needed it takes it along.
     fn forget_free(&mut self) {
         let is_free = |choice: &Choice| choice.cost == 0.0 && choice.needs.is_empty();

@@ -2,10 +2,13 @@
 //!
 //! Branch and cut over the program's linear relaxation, which is integral most of the time. The search is ours so that
 //! its limit is a count, whichever solver does the linear algebra: that is chosen where `solver` is named below.
-//! A circle is forbidden once a solution went round in it; most programs have none to forbid.
+//! Classes that could need each other in a circle must be entered from outside of it. That is demanded of pairs from
+//! the start, and of longer circles once a solution went round in one.
 
 use std::collections::BTreeSet;
 
+// Pure Rust. HiGHS would be another feature of good_lp and another name here; its C++ takes minutes to build, and parts
+// are small when they come here.
 use good_lp::microlp as solver;
 use good_lp::{
     Expression, ProblemVariables, ResolutionError, Solution as _, SolverModel, Variable, constraint, variable,
@@ -165,10 +168,20 @@ fn relax(
     for (class, need) in problem.needs().collect::<BTreeSet<_>>() {
         model.add_constraint(constraint!(needing(class, need) <= computed(need)));
     }
+    for (class, way) in problem.ways_through() {
+        model.add_constraint(constraint!(computed(class) <= computed(way)));
+    }
     for circle in circles {
-        let next = circle.iter().cycle().skip(1);
-        let links: Expression = circle.iter().zip(next).map(|(&class, &need)| needing(class, need)).sum();
-        model.add_constraint(constraint!(links <= (circle.len() - 1) as f64));
+        // The first of them to be computed needs none of the others.
+        let outside = |choice: &Choice| choice.needs.iter().all(|need| !circle.contains(need));
+        let entries = |class: usize| {
+            let choices = classes[class].iter().zip(&taken[class]);
+            choices.filter(|(choice, _)| outside(choice)).map(|(_, taken)| taken).sum::<Expression>()
+        };
+        for &class in circle {
+            let entered: Expression = circle.iter().map(|&class| entries(class)).sum();
+            model.add_constraint(constraint!(computed(class) <= entered));
+        }
     }
     let answer = model.solve()?;
     let taken: Vec<Vec<f64>> =
