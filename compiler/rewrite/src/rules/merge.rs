@@ -25,6 +25,7 @@ const REASSOCIATED: f64 = 1e-5;
 pub const RULES: &[Rule] = &[
     Rule { name: "merge-matmuls", tolerance: REASSOCIATED, apply: merge_matmuls },
     Rule { name: "merge-convs", tolerance: REASSOCIATED, apply: merge_convs },
+    Rule { name: "merge-sum", tolerance: REASSOCIATED, apply: merge_sum },
     Rule { name: "map-parts", tolerance: 0.0, apply: map_parts },
 ];
 
@@ -212,19 +213,43 @@ fn enlarged(site: &Site, conv: &ParallelConv, target: &ParallelConv) -> Option<T
     }
 }
 
+/// `matmul(a, v) + matmul(b, w) = matmul(concat(a, b), concat(v, w))`, and so with a constant term between them: the two
+/// products of a recurrent cell.
+fn merge_sum(site: &Site, found: &mut Found) {
+    let Some((_, args)) = site.is::<Add>() else { return };
+    let product = |class: Id| {
+        let own = |args: &&[Id]| is_own_weights(site, args[1]) && site.ty(args[1]).rank() == 2;
+        site.forms_of::<Matmul>(class).map(|(_, args)| args).find(own).map(|args| (args[0], args[1]))
+    };
+    for (first, second) in both_ways(args) {
+        let Some((b, w)) = product(second) else { continue };
+        let shifted = site.forms_of::<Add>(first).filter_map(|(_, args)| constant_operand(site, args));
+        let shifted = shifted.filter_map(|(y, c)| Some((product(y)?, Some(c)))).next();
+        let Some(((a, v), bias)) = product(first).map(|found| (found, None)).or(shifted) else { continue };
+        let (a_type, b_type) = (site.ty(a), site.ty(b));
+        let axis = a_type.rank() - 1;
+        if a_type.rank() != b_type.rank() || a_type.shape[..axis] != b_type.shape[..axis] || site.same(a, b) {
+            continue;
+        }
+        let both = Term::apply(Concat { axis }, [a.into(), b.into()]);
+        let weights = Term::apply(Concat { axis: 0 }, [v.into(), w.into()]);
+        let sum = Term::apply(Matmul, [both, weights]);
+        return found.equal(match bias {
+            Some(bias) => Term::apply(Add, [sum, bias.into()]),
+            None => sum,
+        });
+    }
+}
+
 /// `f(slice_k(y)) = slice_k(f(y))`, where every part of `y` that is read goes through `f`.
 fn map_parts(site: &Site, found: &mut Found) {
     let (Some(map), Some((op, args))) = (site.map(), site.node.op()) else { return };
-    let Some((slice, y)) = args.iter().find_map(|&arg| site.forms_of::<Slice>(arg).next()) else { return };
-    let y = y[0];
-    let other_operands = |args: &[Id], own: Id| {
-        args.iter().all(|&arg| site.same(arg, own) || site.is_constant(arg) && site.ty(arg).elements() == 1)
-    };
     let Some(&own) = args.iter().find(|&&arg| !site.is_constant(arg)) else { return };
-    if !map.aligned
-        || !other_operands(args, own)
-        || site.ty(own) != &site.result().with_dtype(site.ty(own).dtype)
-    {
+    let Some((slice, y)) = site.forms_of::<Slice>(own).next() else { return };
+    let y = y[0];
+    let alone = |&arg: &Id| site.same(arg, own) || site.is_constant(arg) && site.ty(arg).elements() == 1;
+    let in_place = *site.ty(own) == site.result().with_dtype(site.ty(own).dtype);
+    if !map.aligned || !in_place || !args.iter().all(alone) {
         return;
     }
     let parts: Vec<Id> = site.users(y).into_iter().filter(|&part| is_part(site, part, y)).collect();

@@ -205,7 +205,8 @@ fn hard_swish(site: &Site, found: &mut Found) {
             })
         })
     };
-    found.instead_if(gated.or_else(clipped).map(|x| Term::apply(HardSwish, [x.into()])));
+    let x = gated.or_else(clipped).filter(|&x| site.ty(x) == site.result());
+    found.instead_if(x.map(|x| Term::apply(HardSwish, [x.into()])));
 }
 
 /// `e^x / Σ e^x = softmax(x)`, where the sum is taken along one axis and nothing overflows.
@@ -265,6 +266,9 @@ fn softmax_shift(site: &Site, found: &mut Found) {
 /// `x / √(mean(x²) + ε) = rms_norm(x)`.
 fn rms_norm(site: &Site, found: &mut Found) {
     let Some((_, &[x, deviation])) = site.is::<Div>() else { return };
+    if site.ty(x) != site.result() {
+        return;
+    }
     for (_, args) in site.forms_of::<Sqrt>(deviation) {
         let sums = site.forms_of::<Add>(args[0]).filter_map(|(_, args)| constant_operand(site, args));
         for (square, epsilon) in sums.filter_map(|(square, c)| Some((square, site.uniform(c)?))) {
@@ -312,6 +316,9 @@ fn centred(site: &Site, class: Id, axes: &[usize]) -> Option<Id> {
 /// `(x - mean(x)) / (√mean((x - mean(x))²) + 1e-9) = mean_variance_norm(x)`.
 fn mean_variance_norm(site: &Site, found: &mut Found) {
     let Some((_, &[difference, deviation])) = site.is::<Div>() else { return };
+    if site.ty(difference) != site.result() {
+        return;
+    }
     let dtype = site.result().dtype;
     for (_, args) in site.forms_of::<Add>(deviation) {
         let Some((root, c)) = constant_operand(site, args) else { continue };
@@ -376,7 +383,7 @@ fn products_of_three(site: &Site) -> Vec<[Id; 3]> {
 fn one_plus<'a>(site: &Site<'a>, class: Id) -> impl Iterator<Item = Id> + use<'a> {
     let site = *site;
     let sums = site.forms_of::<Add>(class).filter_map(move |(_, args)| constant_operand(&site, args));
-    sums.filter(move |&(_, c)| site.uniform(c) == Some(1.0)).map(|(x, _)| x)
+    sums.filter(move |&(x, c)| site.uniform(c) == Some(1.0) && site.ty(x) == site.ty(class)).map(|(x, _)| x)
 }
 
 /// `class` as `x · slope + start`, with the class itself last.

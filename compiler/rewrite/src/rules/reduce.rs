@@ -33,7 +33,9 @@ pub const RULES: &[Rule] = &[
 fn reduce_reduce(site: &Site, found: &mut Found) {
     let Some((outer, &[arg])) = site.is::<Reduce>() else { return };
     use ReduceKind::{Max, Mean, Min, Product, Sum};
-    if !matches!(outer.kind, Sum | Mean | Max | Min | Product) {
+    // The mean of integers truncates.
+    let exact = outer.kind != Mean || site.result().dtype.is_float();
+    if !exact || !matches!(outer.kind, Sum | Mean | Max | Min | Product) {
         return;
     }
     for (inner, args) in site.forms_of::<Reduce>(arg).filter(|(inner, _)| inner.kind == outer.kind) {

@@ -147,8 +147,10 @@ fn clip_clip(site: &Site, found: &mut Found) {
 /// The operand and the bounds of an operator that bounds its operand.
 fn bounds(site: &Site, form: Option<(&AnyOp, &[Id])>) -> Option<(Id, f32, f32)> {
     let (op, args) = form?;
-    // Attributes are `f32`: other bounds must be among them.
-    let exact = |value: f64| (f64::from(value as f32) == value).then_some(value as f32);
+    // Attributes are `f32`: other bounds must be among them, and large integers are rounded on the way there.
+    let rounded =
+        |value: f64| !site.result().dtype.is_float() && value.abs() > f64::from(1 << f32::MANTISSA_DIGITS);
+    let exact = |value: f64| (f64::from(value as f32) == value && !rounded(value)).then_some(value as f32);
     let constant = |args: &[Id]| {
         let (x, c) = constant_operand(site, args)?;
         Some((x, exact(site.uniform(c)?)?)).filter(|_| site.ty(x) == site.result())
@@ -175,7 +177,9 @@ fn cast_cast(site: &Site, found: &mut Found) {
     let Some((outer, &[arg])) = site.is::<Cast>() else { return };
     for (inner, args) in site.forms_of::<Cast>(arg) {
         let from = site.ty(args[0]).dtype;
-        if !holds(inner.to, from) {
+        // Floats saturate where integers wrap.
+        let through_float = inner.to.is_float() && !from.is_float() && !outer.to.is_float();
+        if !holds(inner.to, from) || through_float && !holds(outer.to, from) {
             found.declined("the first conversion loses something");
         } else if from == outer.to {
             found.equal(args[0].into());
