@@ -54,6 +54,8 @@ pub enum Step {
     /// With the other operand's last two axes exchanged.
     Matmul(Index, Index),
     Softmax(Index, usize),
+    /// Of queries over what is keys and values in one, the scores scaled or not.
+    Attention(Index, Index, bool),
     /// A product with a constant matrix of this many columns, and perhaps a bias.
     Dense(Index, usize, bool, u64),
     /// An operator written out in primitive ones.
