@@ -54,6 +54,8 @@ pub enum Step {
     /// With the other operand's last two axes exchanged.
     Matmul(Index, Index),
     Softmax(Index, usize),
+    /// Of queries over what is keys and values in one, the scores scaled or not.
+    Attention(Index, Index, bool),
     /// A product with a constant matrix of this many columns, and perhaps a bias.
     Dense(Index, usize, bool, u64),
     /// An operator written out in primitive ones.
@@ -86,6 +88,7 @@ pub fn any_step() -> impl Strategy<Value = Step> {
         (index(), 0usize..4).prop_map(|(x, axis)| Step::Softmax(x, axis)),
         (index(), 1usize..4, any::<bool>(), any::<u64>())
             .prop_map(|(x, columns, bias, seed)| Step::Dense(x, columns, bias, seed)),
+        (index(), index(), any::<bool>()).prop_map(|(q, k, scaled)| Step::Attention(q, k, scaled)),
         (index(), 0usize..SPELLINGS).prop_map(|(x, number)| Step::Spelled(x, number)),
     ]
 }
@@ -127,6 +130,16 @@ fn arithmetic(op: u8) -> AnyOp {
 
 fn window(stride: usize, pad: usize) -> Window {
     Window { strides: vec![stride; 2], pads: vec![(pad, pad); 2], ..Window::plain(2) }
+}
+
+/// `value` with its last two axes exchanged, if it has as many.
+fn turned(graph: &mut Graph, value: Value) -> Value {
+    let rank = graph.ty(value).rank();
+    let mut permutation: Vec<usize> = (0..rank).collect();
+    if rank > 1 {
+        permutation.swap(rank - 2, rank - 1);
+    }
+    graph.apply("turned", Transpose { permutation }.into(), &[value]).map_or(value, |values| values[0])
 }
 
 /// The operator and operands of `step`; constants are added to `graph` on the way.
@@ -216,13 +229,22 @@ fn node(graph: &mut Graph, values: &[Value], step: &Step) -> (AnyOp, Vec<Value>)
         }
         Step::Matmul(a, b) => {
             let (a, b) = (pick(a, values), pick(b, values));
-            let rank = shape(graph, b).len();
-            let mut permutation: Vec<usize> = (0..rank).collect();
-            if rank > 1 {
-                permutation.swap(rank - 2, rank - 1);
-            }
-            let other = graph.apply("other", Transpose { permutation }.into(), &[b]);
-            (Matmul.into(), vec![a, other.map_or(b, |values| values[0])])
+            (Matmul.into(), vec![a, turned(graph, b)])
+        }
+        Step::Attention(q, k, scaled) => {
+            let (q, k) = (pick(q, values), pick(k, values));
+            let turned = turned(graph, k);
+            let factor = graph.constant("", integers(&TensorType::new(ir::DType::F32, []), 2));
+            let axis = shape(graph, k).len().saturating_sub(1);
+            let mut weights = || {
+                let mut scores = graph.apply("scores", Matmul.into(), &[q, turned])?[0];
+                if *scaled {
+                    scores = graph.apply("scaled", Mul.into(), &[scores, factor])?[0];
+                }
+                Ok::<Value, ir::OpError>(graph.apply("weights", Softmax { axis }.into(), &[scores])?[0])
+            };
+            let weights = weights().unwrap_or(q);
+            (Matmul.into(), vec![weights, k])
         }
         Step::Softmax(x, axis) => (Softmax { axis: *axis }.into(), vec![pick(x, values)]),
         Step::Dense(x, columns, bias, seed) => {

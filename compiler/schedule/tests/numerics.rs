@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use ir::{DType, Scalar};
 use loops::{Binary, Expr, Reg, Type, Unary, Value, interpret_expr};
 use schedule::math;
-use targets::{FloatUnit, Target, Vector};
+use targets::{Costs, FloatUnit, Target, Vector};
 
 const LANES: usize = 4096;
 /// Every so manieth float is tried; a prime.
@@ -30,6 +30,7 @@ fn target(fma: bool, round: bool) -> Target {
             scalar_operand: false,
         },
         caches: vec![],
+        costs: Costs::default(),
         instructions: vec![],
         runner: None,
     }

@@ -8,8 +8,8 @@ use targets::Target;
 use super::{has, kept, reads, reads_of, slots};
 use crate::{Block, Destination};
 
-/// Bytes of a block where the target names no cache: a few kilobytes of RAM, no more.
-const SMALL: usize = 4096;
+/// Bytes of a block where the target names no cache: little RAM, and no loops over a handful of rows.
+const SMALL: usize = 16384;
 
 /// Rows of a block whose stages read the same for all of them, at least: what is loaded once serves so many.
 const SHARED_ROWS: usize = 16;
@@ -43,7 +43,7 @@ pub fn default_blocks(definition: &Definition, result: &Destination, target: &Ta
     let regions = regions(definition);
     let mut axes = row_axes(definition);
     axes.sort_by_key(|axis| regions.iter().filter(|region| !region.rows.contains(axis)).count());
-    let budget = target.caches.first().map_or(SMALL, |cache| cache.bytes / 2);
+    let budget = target.caches.first().map_or(SMALL, |cache| cache.bytes);
     let mut blocks: Vec<Block> = Vec::new();
     for axis in axes {
         let (moving, still): (Vec<&Region>, Vec<&Region>) =
