@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ir::Tensor;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use proptest::strategy::{Strategy as _, ValueTree};
+use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use rewrite::{DefaultCost, Options, optimize, rules, saturate};
 use tests::classes::check_classes;

@@ -4,9 +4,8 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use ir::{NodeKind, OpError, Tensor, TensorType, Value};
-use ops::Graph;
-use ops::ops::transpose::Transpose;
 use ops::shape::Layout;
+use ops::{AnyOp, Graph};
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Diagnostic, code};
@@ -95,7 +94,7 @@ impl PublicLayouts {
             let (name, ty) = (graph.node(node).name.clone(), graph.ty(input).clone());
             let value = if last {
                 let value = laid_out.input(name, ty.with_shape(permuted(&ty.shape, &to_last(ty.rank()))));
-                laid_out.apply("", Transpose { permutation: to_first(ty.rank()) }.into(), &[value])?[0]
+                laid_out.apply("", AnyOp::transpose(to_first(ty.rank())), &[value])?[0]
             } else {
                 laid_out.input(name, ty)
             };
@@ -119,7 +118,7 @@ impl PublicLayouts {
             let rank = graph.ty(*value).rank();
             let mut value = values[value];
             if last {
-                value = laid_out.apply("", Transpose { permutation: to_last(rank) }.into(), &[value])?[0];
+                value = laid_out.apply("", AnyOp::transpose(to_last(rank)), &[value])?[0];
             }
             laid_out.output(name.clone(), value);
         }
@@ -143,7 +142,7 @@ pub fn model_type(ty: &TensorType) -> TensorType {
 }
 
 fn transposed(tensor: &Tensor, permutation: Vec<usize>) -> Tensor {
-    let mut results = ops::AnyOp::from(Transpose { permutation }).eval(&[tensor]);
+    let mut results = AnyOp::transpose(permutation).eval(&[tensor]);
     results.swap_remove(0)
 }
 

@@ -69,6 +69,11 @@ impl AnyOp {
         }
     }
 
+    /// The operator that changes the order of axes: result axis `k` is operand axis `permutation[k]`.
+    pub fn transpose(permutation: Vec<usize>) -> AnyOp {
+        ops::transpose::Transpose { permutation }.into()
+    }
+
     /// The reference evaluator: what the operator gives for `inputs`, whose types `infer` accepted.
     pub fn eval(&self, inputs: &[&Tensor]) -> Vec<Tensor> {
         let types: Vec<TensorType> = inputs.iter().map(|tensor| tensor.ty.clone()).collect();

@@ -118,7 +118,7 @@ impl<'a> Modelled<'a> {
         let body = Loads::of(&self.body, Some(vector_axis), schedule.tile_axis);
         let finish = Loads::of(&flat.finish, Some(vector_axis), schedule.tile_axis);
         let parts = |extent: usize, step: usize| {
-            [(extent / step, step), (usize::from(extent % step > 0), extent % step)]
+            [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
         };
         let mut cycles = 0.0;
         for (row_tiles, tile) in parts(rows, schedule.tile) {

@@ -149,6 +149,7 @@ pub fn target(triple: &str, cpu: &str, features: &str, abi: &str, pointer_bits: 
             scalar_operand: false,
         },
         caches: vec![],
+        costs: targets::Costs::default(),
         instructions: vec![],
         runner: None,
     }

@@ -26,6 +26,9 @@ pub struct Call {
     pub copies: Option<&'static str>,
 }
 
+/// A kernel over operands at these places, or why there is none.
+type Scheduler<'s, L> = dyn Fn(&L, &[(Source, Located)]) -> Result<Option<Kernel>, LowerError> + 's;
+
 pub struct Lowering<'g, 't> {
     pub graph: &'g Graph,
     pub target: &'t Target,
@@ -229,7 +232,7 @@ impl<'g, 't> Lowering<'g, 't> {
         &mut self,
         sources: &mut [(Source, Located)],
         operands: &[Value],
-        schedule: &dyn Fn(&Self, &[(Source, Located)]) -> Result<Option<Kernel>, LowerError>,
+        schedule: &Scheduler<'_, Self>,
     ) -> Result<Option<Kernel>, LowerError> {
         let kernel = schedule(self, sources)?;
         let (Some(found), true) = (&kernel, self.target.vector.bits > 0) else { return Ok(kernel) };

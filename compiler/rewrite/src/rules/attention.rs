@@ -101,7 +101,7 @@ fn scaled(site: &Site, class: Id) -> Vec<Scores> {
     all
 }
 
-fn pair<'a, T>((op, args): (T, &'a [Id])) -> Option<(T, &'a [Id; 2])> {
+fn pair<T>((op, args): (T, &[Id])) -> Option<(T, &[Id; 2])> {
     Some((op, args.try_into().ok()?))
 }
 
