@@ -107,7 +107,11 @@ fn fuse_prologue(site: &Site, found: &mut Found) {
             (!has_epilogue || joins_tensors(site, args)).then_some((map, args))
         });
         for (map, map_args) in maps.take(MOST_CHAINS) {
-            match root.after(site, operand, &map, map_args) {
+            // Work that changes nothing would be done again and again.
+            if map_args.iter().any(|&arg| site.same(arg, producer)) {
+                continue;
+            }
+            match root.after(site, &found.equal, operand, &map, map_args) {
                 Ok(term) => found.equal.extend(term),
                 Err(reason) => found.declined(reason),
             }
@@ -188,14 +192,18 @@ impl<'a> Root<'a> {
         let mut args: Vec<Id> = self.args.iter().map(|&arg| site.egraph.find(arg)).collect();
         let epilogue = over(site, map, map_args, &mut args, Some((producer, &self.epilogue)));
         within_limits("epilogue", &epilogue, args.len() - self.operands)?;
-        if self.is_known(site, found, &args, &epilogue) {
-            return Ok(None);
-        }
-        Ok(Some(self.term(epilogue, map.dtype, self.prologues.clone(), args)))
+        Ok(self.term(site, found, (epilogue, map.dtype), self.prologues.clone(), args))
     }
 
     /// The root over the operands of `map` in place of the map's result, which is `operand`.
-    fn after(&self, site: &Site, operand: usize, map: &Map, map_args: &[Id]) -> Result<Option<Term>, String> {
+    fn after(
+        &self,
+        site: &Site,
+        found: &[Term],
+        operand: usize,
+        map: &Map,
+        map_args: &[Id],
+    ) -> Result<Option<Term>, String> {
         let shape = &site.ty(self.args[operand]).shape;
         let whole = |&k: &usize| {
             site.ty(map_args[k]).shape == *shape
@@ -227,13 +235,21 @@ impl<'a> Root<'a> {
         let mut prologues: Vec<Prologue> = others.into_iter().cloned().collect();
         prologues.push(Prologue { operand, body, dtype });
         prologues.sort();
-        Ok(Some(self.term(self.epilogue.clone(), site.result().dtype, prologues, args)))
+        Ok(self.term(site, found, (self.epilogue.clone(), site.result().dtype), prologues, args))
     }
 
-    fn term(&self, epilogue: Expr, dtype: ir::DType, prologues: Vec<Prologue>, args: Vec<Id>) -> Term {
+    /// The root with these on it, unless something as good is known.
+    fn term(
+        &self,
+        site: &Site,
+        found: &[Term],
+        (epilogue, dtype): (Expr, ir::DType),
+        prologues: Vec<Prologue>,
+        args: Vec<Id>,
+    ) -> Option<Term> {
         let root = Box::new(self.op.clone());
         let fused = Fused { root, root_operands: self.operands, epilogue, dtype, prologues };
-        Term::apply(fused, args.into_iter().map(Term::from))
+        (!is_known(site, found, &fused, &args)).then(|| Term::apply(fused, args.into_iter().map(Term::from)))
     }
 
     /// Whether each element of an operand is read at one place at most; axes that the place does not depend on do not
@@ -251,36 +267,40 @@ impl<'a> Root<'a> {
         types
     }
 
-    /// Whether the class is known to have, or `found` to get, a form of the same root over the same operands whose
-    /// epilogue is no larger and reads nothing else: the new one would never be taken, and equal terms can be written
-    /// in ever larger ones.
-    fn is_known(&self, site: &Site, found: &[Term], args: &[Id], epilogue: &Expr) -> bool {
-        let (root, others) = args.split_at(self.operands);
-        let as_good = |known: &Fused, known_args: &[Id]| {
-            let same = |(&a, &b): (&Id, &Id)| interchangeable(site, a, b);
-            known.root_operands == self.operands
-                && *known.root == *self.op
-                && known.prologues == self.prologues
-                && known_args.len() <= args.len()
-                && known_args[..self.operands].iter().zip(root).all(same)
-                && known_args[self.operands..]
-                    .iter()
-                    .all(|&arg| others.iter().any(|&other| interchangeable(site, arg, other)))
-                && known.epilogue.size() <= epilogue.size()
-        };
-        let just_found = |term: &Term| {
-            let Term::Apply(AnyOp::Fused(known), args) = term else { return false };
-            let class = |arg: &Term| if let Term::Class(class) = arg { Some(*class) } else { None };
-            let args: Option<Vec<Id>> = args.iter().map(class).collect();
-            args.is_some_and(|args| as_good(known, &args))
-        };
-        site.forms_of::<Fused>(site.class).any(|(known, args)| as_good(known, args))
-            || found.iter().any(just_found)
-    }
-
     fn is_chain(&self, site: &Site) -> bool {
         Map::of(self.op, &self.types(site)).is_some()
     }
+}
+
+/// Whether the class is known to have, or `found` to get, a form of the same root over the same operands whose epilogue
+/// and prologues are no larger and read nothing else: the new one would never be taken, and equal terms can be written
+/// in ever larger ones.
+fn is_known(site: &Site, found: &[Term], new: &Fused, args: &[Id]) -> bool {
+    let (root, others) = args.split_at(new.root_operands);
+    let as_good = |known: &Fused, known_args: &[Id]| {
+        let same = |(&a, &b): (&Id, &Id)| interchangeable(site, a, b);
+        let no_larger = |(known, new): (&Prologue, &Prologue)| {
+            known.operand == new.operand && known.dtype == new.dtype && known.body.size() <= new.body.size()
+        };
+        known.root_operands == new.root_operands
+            && known.root == new.root
+            && known.prologues.len() == new.prologues.len()
+            && known.prologues.iter().zip(&new.prologues).all(no_larger)
+            && known_args.len() <= args.len()
+            && known_args[..new.root_operands].iter().zip(root).all(same)
+            && known_args[new.root_operands..]
+                .iter()
+                .all(|&arg| others.iter().any(|&other| interchangeable(site, arg, other)))
+            && known.epilogue.size() <= new.epilogue.size()
+    };
+    let just_found = |term: &Term| {
+        let Term::Apply(AnyOp::Fused(known), args) = term else { return false };
+        let class = |arg: &Term| if let Term::Class(class) = arg { Some(*class) } else { None };
+        let args: Option<Vec<Id>> = args.iter().map(class).collect();
+        args.is_some_and(|args| as_good(known, &args))
+    };
+    site.forms_of::<Fused>(site.class).any(|(known, args)| as_good(known, args))
+        || found.iter().any(just_found)
 }
 
 /// Fused nodes of the site's class that are elementwise from their root on.
