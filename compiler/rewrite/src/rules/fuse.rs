@@ -27,6 +27,9 @@ const MOST_READS: usize = 4;
 /// associated differently.
 const MOST_CHAINS: usize = 4;
 
+/// Forms with a prologue that a class may hold: where a map has many forms, more of them say the same.
+const MOST_PROLOGUES: usize = 16;
+
 /// `map(root(x...), y...) = fused{root, epilogue}(x..., y...)`, for every root whose result the map reads in place. A
 /// root that is fused already takes the map into its epilogue.
 fn fuse_epilogue(site: &Site, found: &mut Found) {
@@ -110,6 +113,9 @@ fn fuse_prologue(site: &Site, found: &mut Found) {
             // Work that changes nothing would be done again and again.
             if map_args.iter().any(|&arg| site.same(arg, producer)) {
                 continue;
+            }
+            if with_prologue(site) + found.equal.len() >= MOST_PROLOGUES {
+                return;
             }
             match root.after(site, &found.equal, operand, &map, map_args) {
                 Ok(term) => found.equal.extend(term),
@@ -301,6 +307,14 @@ fn is_known(site: &Site, found: &[Term], new: &Fused, args: &[Id]) -> bool {
     };
     site.forms_of::<Fused>(site.class).any(|(known, args)| as_good(known, args))
         || found.iter().any(just_found)
+}
+
+/// Fused nodes of the site's class that have a prologue.
+fn with_prologue(site: &Site) -> usize {
+    let nodes = site.egraph[site.class].nodes.iter();
+    nodes
+        .filter(|node| matches!(node.op(), Some((AnyOp::Fused(fused), _)) if !fused.prologues.is_empty()))
+        .count()
 }
 
 /// Fused nodes of the site's class that are elementwise from their root on.
