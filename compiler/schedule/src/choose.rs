@@ -6,8 +6,21 @@ use loops::{Binary, Expr};
 use targets::Target;
 
 use crate::flat::{Flat, dtype_of};
-use crate::{Loop, Schedule, pack};
+use crate::{Loop, Schedule, estimate, pack, winograd};
 
+/// The default schedule in the form that the cost model likes best.
+pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
+    let direct = default_schedule(flat, target);
+    let cycles = estimate::of(flat, &direct, target).cycles(target);
+    match winograd::cheapest(flat, target) {
+        Some((form, estimate)) if estimate.cycles(target) < cycles => {
+            Schedule { winograd: Some(form), ..direct }
+        }
+        _ => direct,
+    }
+}
+
+/// The default among the schedules that go over the stage's own axes.
 pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
     let lanes = lanes(flat, target);
     let domain = flat.axes_where(false).rev().find(|&axis| runs_along(flat, axis, lanes));
@@ -19,16 +32,7 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
     };
     let tile_axis = flat.fold.and_then(|_| tile_axis(flat, vector_axis));
     let (tile, vectors) = register_tile(flat, vector_axis, tile_axis, lanes, target);
-    let mut schedule = Schedule {
-        vector_axis,
-        lanes,
-        vectors,
-        tile_axis,
-        tile,
-        unroll: 1,
-        unrolled_axes: vec![],
-        order: vec![],
-    };
+    let mut schedule = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
     schedule.unrolled_axes = unrolled_axes(flat, &schedule);
     schedule.unroll = unroll(flat, &schedule);
     schedule.order = order(flat, &schedule, target);
@@ -36,7 +40,7 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
 }
 
 /// Elements of the widest vector that every type in the kernel fits.
-fn lanes(flat: &Flat, target: &Target) -> usize {
+pub(crate) fn lanes(flat: &Flat, target: &Target) -> usize {
     let mut widest = flat.dtype.bits().max(flat.folded.bits());
     let mut odd = false;
     for expr in [&flat.body, &flat.finish] {

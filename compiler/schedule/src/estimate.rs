@@ -11,7 +11,7 @@ use targets::{Costs, Target};
 use crate::choose::{self, Loads};
 use crate::emit::guard::{self, Guard};
 use crate::flat::{Axis, Flat};
-use crate::{Destination, Operand, Schedule, View};
+use crate::{Destination, Operand, Schedule, View, winograd};
 
 /// Cycles, by what they are spent on.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -43,10 +43,13 @@ const MOST_POINTS: usize = 100_000;
 /// The estimate of `stage` as [`crate::lower`] would write it.
 pub fn estimate(stage: &Stage, operands: &[Operand], result: &Destination, target: &Target) -> Estimate {
     let flat = Flat::new(stage, operands, result);
-    of(&flat, &choose::default_schedule(&flat, target), target)
+    of(&flat, &choose::cheapest(&flat, target), target)
 }
 
 pub(crate) fn of(flat: &Flat, schedule: &Schedule, target: &Target) -> Estimate {
+    if let Some(estimate) = schedule.winograd.and_then(|form| winograd::of(flat, form, target)) {
+        return estimate;
+    }
     let kernel = Modelled::new(flat, schedule, target);
     Estimate { compute: kernel.compute(), memory: kernel.memory(), start: target.costs.start }
 }
@@ -80,7 +83,7 @@ pub fn estimate_rows(
     sum
 }
 
-struct Modelled<'a> {
+pub(crate) struct Modelled<'a> {
     flat: &'a Flat,
     schedule: &'a Schedule,
     target: &'a Target,
@@ -90,13 +93,13 @@ struct Modelled<'a> {
 }
 
 impl<'a> Modelled<'a> {
-    fn new(flat: &'a Flat, schedule: &'a Schedule, target: &'a Target) -> Modelled<'a> {
+    pub(crate) fn new(flat: &'a Flat, schedule: &'a Schedule, target: &'a Target) -> Modelled<'a> {
         let (guards, body) = guard::of(flat);
         Modelled { flat, schedule, target, costs: &target.costs, guards, body }
     }
 
     /// Over the whole domain: each register tile's reduction, and its results.
-    fn compute(&self) -> f64 {
+    pub(crate) fn compute(&self) -> f64 {
         let (flat, schedule) = (self.flat, self.schedule);
         let Some(vector_axis) = schedule.vector_axis else { return self.alone() };
         let horizontal = flat.axes[vector_axis].reduction;
@@ -226,7 +229,7 @@ impl<'a> Modelled<'a> {
 }
 
 /// Cycles for bytes to come from, or go to, where tensors of their size lie.
-fn travel(bytes: usize, constant: bool, target: &Target) -> f64 {
+pub(crate) fn travel(bytes: usize, constant: bool, target: &Target) -> f64 {
     let caches = &target.caches;
     let near = caches.iter().position(|cache| 2 * bytes <= cache.bytes);
     match if constant { near.map(|_| caches.len() - 1) } else { near } {

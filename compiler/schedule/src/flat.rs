@@ -67,11 +67,16 @@ impl Flat {
         while let Some((axis, divisor)) = flat.divided_axis() {
             flat.split(axis, divisor);
         }
-        flat.drop_units();
-        while let Some(axis) = (1..flat.axes.len()).rev().find(|&inner| flat.can_merge(inner)) {
-            flat.merge(axis);
-        }
+        flat.simplify();
         flat
+    }
+
+    /// Drops axes of one element and joins neighbours that every access runs through as one.
+    pub fn simplify(&mut self) {
+        self.drop_units();
+        while let Some(axis) = (1..self.axes.len()).rev().find(|&inner| self.can_merge(inner)) {
+            self.merge(axis);
+        }
     }
 
     pub fn axes_where(&self, reduction: bool) -> impl DoubleEndedIterator<Item = usize> + '_ {
@@ -277,7 +282,7 @@ fn divide(node: &Expr, axes: &[Axis]) -> Option<Expr> {
 }
 
 /// Whether one of `atoms` occurs other than in a load's address.
-fn outside_loads(expr: &Expr, atoms: &[&Expr]) -> bool {
+pub fn outside_loads(expr: &Expr, atoms: &[&Expr]) -> bool {
     match expr {
         Expr::Load { .. } => false,
         node if atoms.contains(&node) => true,

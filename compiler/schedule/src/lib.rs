@@ -14,11 +14,13 @@ mod pack;
 mod range;
 mod rows;
 mod tensorize;
+mod winograd;
 
 pub use estimate::{Estimate, estimate, estimate_rows};
 pub use line_buffer::line_buffer;
 pub use rows::{default_blocks, lower_rows, row_axes};
 pub use tensorize::{Unfit, tensorize};
+pub use winograd::Winograd;
 
 use ir::DType;
 use loops::{Definition, Nest, Source, Stage};
@@ -141,6 +143,26 @@ pub struct Schedule {
     pub unrolled_axes: Vec<usize>,
     /// The domain loops around the register tile, outermost first: an axis in whole, or in panels.
     pub order: Vec<Loop>,
+    /// The kernel goes through tiles of its map instead; all else then is of no account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winograd: Option<Winograd>,
+}
+
+impl Schedule {
+    /// Scalar code, one element after the other.
+    pub fn plain() -> Schedule {
+        Schedule {
+            vector_axis: None,
+            lanes: 1,
+            vectors: 1,
+            tile_axis: None,
+            tile: 1,
+            unroll: 1,
+            unrolled_axes: vec![],
+            order: vec![],
+            winograd: None,
+        }
+    }
 }
 
 /// One loop around the register tile.
@@ -155,6 +177,28 @@ pub enum Loop {
 
 /// Loops for `stage` by the default schedule; an error where the target cannot compute a function that it uses.
 pub fn lower(
+    name: &str,
+    stage: &Stage,
+    operands: &[Operand],
+    result: &Destination,
+    target: &Target,
+) -> Result<Kernel, math::Unsupported> {
+    let flat = flat::Flat::new(stage, operands, result);
+    let schedule = choose::cheapest(&flat, target);
+    let tiles = match schedule.winograd {
+        Some(form) => winograd::lower(name, &flat, form, target)?,
+        None => None,
+    };
+    let kernel = match tiles {
+        Some(kernel) => kernel,
+        None => emit::emit(name, &flat, &schedule, target)?,
+    };
+    let estimate = estimate::of(&flat, &schedule, target);
+    Ok(Kernel { estimate, stages: vec![schedule], ..kernel })
+}
+
+/// Loops for `stage` as a part of a larger nest, without memory of its own.
+pub(crate) fn lower_part(
     name: &str,
     stage: &Stage,
     operands: &[Operand],

@@ -8,7 +8,7 @@ use loops::{Binary, Compare, Definition, Expr, LoopVar, Source, Stage, Stmt};
 use targets::Target;
 
 use crate::join::Joined;
-use crate::{Argument, Arranged, Destination, Operand, Unfit, View, lower};
+use crate::{Argument, Arranged, Destination, Operand, Unfit, View, lower_part};
 
 /// What stands for the row in a stage that is lowered for one.
 const ROW: LoopVar = LoopVar(u32::MAX);
@@ -167,7 +167,7 @@ impl Chain<'_> {
         }
         let shape = self.kept(stage);
         let result = Destination { len: shape.iter().product(), view: View::contiguous(&shape) };
-        let kernel = lower("row", &self.one_row(stage), &operands, &result, self.target);
+        let kernel = lower_part("row", &self.one_row(stage), &operands, &result, self.target);
         let kernel = kernel.map_err(|error| Unfit(error.to_string()))?;
         let place = self.slot(stage, row.clone()) * Expr::int(result.view.strides[self.rows]);
         Ok(self.joined.add(stage, kernel, &[(ROW, row.clone())], &place))

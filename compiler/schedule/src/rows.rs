@@ -13,7 +13,7 @@ pub use blocks::{default_blocks, row_axes};
 
 use crate::join::Joined;
 use crate::math::Unsupported;
-use crate::{Argument, Block, Destination, Kernel, Operand, View, lower};
+use crate::{Argument, Block, Destination, Kernel, Operand, View, lower_part};
 
 /// Loops for all stages of `definition`, whose last one is its only result, around them the `blocks`, outermost first.
 ///
@@ -144,7 +144,7 @@ impl Rows<'_> {
         let shape = self.kept(number);
         let scratch = Destination { len: shape.iter().product(), view: View::contiguous(&shape) };
         let result = if last { self.result } else { &scratch };
-        let kernel = lower("rows", &self.one_block(number, entered), &operands, result, self.target)?;
+        let kernel = lower_part("rows", &self.one_block(number, entered), &operands, result, self.target)?;
         if self.schedules.iter().all(|(known, _)| *known != number) {
             self.schedules.extend(kernel.stages.iter().map(|schedule| (number, schedule.clone())));
         }

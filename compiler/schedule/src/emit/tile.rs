@@ -14,8 +14,12 @@ impl Emitter<'_> {
         match (self.flat.fold, horizontal) {
             (None, _) => {
                 for place in self.places() {
-                    let value = self.value(&self.flat.body.clone(), place, None);
-                    let value = self.finished(value, place);
+                    let (value, lanes) = self.value(&self.flat.body.clone(), place, None);
+                    let value = match self.flat.finish {
+                        Expr::Folded => value,
+                        _ => self.bind(Type { dtype: computed(self.flat.folded), lanes }, value),
+                    };
+                    let value = self.finished((value, lanes), place);
                     self.store(value, place);
                 }
             }
