@@ -170,11 +170,21 @@ fn caches() -> Vec<Cache> {
             let level: usize = read("level")?.trim().parse().ok()?;
             let size = read("size")?;
             let kib: usize = size.trim().strip_suffix('K')?.parse().ok()?;
-            data.then_some((level, Cache { bytes: kib * 1024, bytes_per_cycle: 128.0 / (1 << level) as f64 }))
+            data.then_some((level, Cache { bytes: kib * 1024, bytes_per_cycle: bytes_per_cycle(level) }))
         })
         .collect();
     caches.sort_by_key(|(level, _)| *level);
     caches.into_iter().map(|(_, cache)| cache).collect()
+}
+
+/// What one core gets of a cache: of the nearest two nearly what it can load, of the shared one what its distance lets
+/// through (28 GB/s at 3.7 GHz from the L3 of an Emerald Rapids, with and without huge pages).
+fn bytes_per_cycle(level: usize) -> f64 {
+    match level {
+        0 | 1 => 64.0,
+        2 => 32.0,
+        _ => 8.0,
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use ir::{DType, Tensor, TensorType};
 use loops::affine::Affine;
-use loops::{Binary, BufferId, Compare, Definition, Expr, Fold, LoopVar, Source, Stage, Stmt};
+use loops::{BufferId, Compare, Definition, Expr, Fold, LoopVar, Source, Stage, Stmt};
 use targets::Target;
 
 use super::recognize::Convolution;
@@ -397,23 +397,27 @@ fn parts(extent: usize, outputs: usize) -> Vec<Part> {
 
 /// The products of a block: for each pair of points, tiles by input channels times input by output channels.
 pub(super) fn product(convolution: &Convolution, block: Block) -> Flat {
-    let (tiles, inputs, channels) = (block.tiles(), block.inputs, block.channels);
-    let pairs = block.points * block.points;
+    let (points, tiles, inputs, channels) = (block.points, block.tiles(), block.inputs, block.channels);
+    let pairs = points * points;
     let axis = |reduction: bool| move |extent: usize| Axis { extent, reduction };
-    let [pair, tile, channel, input] = [0, 1, 2, 3];
-    let left = affine(&[(pair, tiles * inputs), (tile, inputs), (input, 1)]);
-    let right = affine(&[(pair, inputs * channels), (input, channels), (channel, 1)]);
+    let [down, right, tile, channel, input] = [0, 1, 2, 3, 4];
+    let matrices = |elements: usize| [(down, points * elements), (right, elements)];
+    let address = |elements: usize, row: (usize, usize), column: usize| {
+        affine(&[&matrices(elements)[..], &[row, (column, 1)]].concat())
+    };
     let weights = Operand {
         source: convolution.flat.operands[convolution.weights.0 as usize].source,
         constant: true,
         ..scratch(INPUT, pairs * inputs * channels)
     };
+    let left = load(BufferId(0), address(tiles * inputs, (tile, inputs), input));
+    let right = load(BufferId(1), address(inputs * channels, (input, channels), channel));
     Flat {
-        axes: [pairs, tiles, channels].map(axis(false)).into_iter().chain([axis(true)(inputs)]).collect(),
+        axes: [points, points, tiles, channels].map(axis(false)).into_iter().chain([axis(true)(inputs)]).collect(),
         fold: Some(Fold::Sum),
-        body: load(BufferId(0), left) * load(BufferId(1), right),
+        body: left * right,
         finish: Expr::Folded,
-        result: affine(&[(pair, tiles * channels), (tile, channels), (channel, 1)]).to_expr(),
+        result: address(tiles * channels, (tile, channels), channel).to_expr(),
         dtype: DType::F32,
         folded: DType::F32,
         operands: vec![scratch(INPUT, pairs * tiles * inputs), weights],
@@ -421,15 +425,15 @@ pub(super) fn product(convolution: &Convolution, block: Block) -> Flat {
     }
 }
 
-/// The packing of weights that are transformed first: `packing` reads them as one axis of point, point, input and
-/// output channel.
+/// The packing of weights that are transformed first, for the products' `packing`, whose axes are both points, blocks of
+/// output channels, input channels, and the output channels of a block.
 fn transformed(convolution: &Convolution, transforms: &Transforms, packing: &Definition) -> Definition {
     let (inputs, channels) = (convolution.inputs(), convolution.channels());
     let points = transforms.points();
     let matrix: Vec<u8> =
         transforms.weights.iter().flatten().flat_map(|&value| (value as f32).to_le_bytes()).collect();
     let table = Tensor::new(TensorType::new(DType::F32, [points, TAPS]), matrix);
-    let factor = |point: Expr, tap: Expr| Expr::read(Source::Table(0), [point, tap]);
+    let factor = |point: usize, tap: usize| Expr::read(Source::Table(0), [Expr::Axis(point), Expr::Axis(tap)]);
     // Along the columns: point, tap of the row, input, output channel.
     let mut axes = vec![Expr::int(0); convolution.flat.axes.len()];
     axes[convolution.domain[2]] = Expr::Axis(3);
@@ -444,30 +448,18 @@ fn transformed(convolution: &Convolution, transforms: &Transforms, packing: &Def
         [points, TAPS, inputs, channels],
         Fold::Sum,
         [TAPS],
-        factor(Expr::Axis(0), Expr::Axis(4)) * weight,
+        factor(0, 4) * weight,
     );
-    // Along the rows, as one axis.
-    let whole = |by: usize| Expr::Axis(0) / Expr::int(by as i64);
-    let place = |by: usize, extent: usize| Expr::binary(Binary::Rem, whole(by), Expr::int(extent as i64));
-    let (channel, input) = (place(1, channels), place(channels, inputs));
-    let (point, other) = (whole(points * inputs * channels), place(inputs * channels, points));
-    let rows = Stage::reduce(
-        DType::F32,
-        [points * points * inputs * channels],
-        Fold::Sum,
-        [TAPS],
-        factor(other, Expr::Axis(1)) * Expr::read(Source::Stage(0), [point, Expr::Axis(1), input, channel]),
-    );
-    let packed = packing.stages.iter().map(|stage| Stage {
-        body: stage.body.rewrite(&mut |node| match node {
-            Expr::Read { source: Source::Operand(0), index } => {
-                Some(Expr::Read { source: Source::Stage(1), index: index.clone() })
-            }
-            _ => None,
-        }),
-        ..stage.clone()
+    let packed = packing.stages.iter().map(|stage| {
+        let (domain, tap) = (&stage.domain, stage.domain.len());
+        let block = domain.last().copied().unwrap_or(1);
+        let channel = Expr::Axis(2) * Expr::int(block as i64) + Expr::Axis(4);
+        let along = Expr::read(Source::Stage(0), [Expr::Axis(0), Expr::Axis(tap), Expr::Axis(3), channel.clone()]);
+        let zero = Expr::constant(DType::F32, 0.0);
+        let body = Expr::select(channel.within(channels), factor(1, tap) * along, zero);
+        Stage::reduce(DType::F32, domain.clone(), Fold::Sum, [TAPS], body)
     });
-    Definition::of([columns, rows].into_iter().chain(packed).collect()).with_tables(vec![table])
+    Definition::of([columns].into_iter().chain(packed).collect()).with_tables(vec![table])
 }
 
 fn scratch(stage: usize, len: usize) -> Operand {
