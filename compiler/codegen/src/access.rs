@@ -7,6 +7,10 @@ use melior::ir::{Attribute, Value as Ssa};
 use crate::builder::Value;
 use crate::kernel::{Kernel, Lowered};
 
+/// LLVM's degrees of locality, and kinds of cache, of a prefetch.
+const SECOND_CACHE: i32 = 2;
+const DATA: i32 = 1;
+
 /// Where a vector lies: the first element's address and the type there.
 #[derive(Clone, Copy)]
 struct Address<'c, 'a> {
@@ -55,6 +59,16 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Asks for an element's cache line in the second cache: it is wanted soon, but not next.
+    pub fn prefetch(&mut self, buffer: BufferId, index: &Expr) -> Lowered<()> {
+        let at = self.address_of(buffer, index, 1, 1)?;
+        let pointer = self.pointer(at, 0);
+        let attributes = [("rw", 0), ("hint", SECOND_CACHE), ("cache", DATA)];
+        let attributes = attributes.map(|(name, value)| (name, self.build.i32(value)));
+        self.build.op("llvm.intr.prefetch", &[pointer], &[], &attributes);
         Ok(())
     }
 

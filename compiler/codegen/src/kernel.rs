@@ -63,6 +63,7 @@ impl<'k, 'c, 'a> Kernel<'k, 'c, 'a> {
                 let value = self.widened(value, ty)?;
                 self.registers.insert(*reg, value);
             }
+            Stmt::Prefetch { buffer, index } => self.prefetch(*buffer, index)?,
             Stmt::Store { buffer, index, value, valid } => self.store(*buffer, index, value, *valid)?,
             Stmt::If { condition, then, otherwise } => self.branch(condition, then, otherwise)?,
             Stmt::For { var, from, to, step, body, .. } => {
@@ -169,7 +170,7 @@ pub(crate) fn assigned(body: &[Stmt], found: &mut BTreeSet<Reg>) {
             Stmt::Set { reg, .. } => {
                 found.insert(*reg);
             }
-            Stmt::Let { .. } | Stmt::Store { .. } => {}
+            Stmt::Let { .. } | Stmt::Prefetch { .. } | Stmt::Store { .. } => {}
         }
     }
 }

@@ -48,7 +48,7 @@ impl<'n> Typing<'n> {
                     assignments.push((*reg, value));
                 }
                 Stmt::Set { reg, value } => assignments.push((*reg, value)),
-                Stmt::Store { .. } => {}
+                Stmt::Prefetch { .. } | Stmt::Store { .. } => {}
             }
         }
         Ok(())

@@ -124,6 +124,7 @@ impl Machine<'_> {
                 let value = self.eval(value)?;
                 self.registers.insert(*reg, value);
             }
+            Stmt::Prefetch { .. } => {}
             Stmt::Store { buffer, index, value, valid } => {
                 let first = self.element("a store", *buffer, index, *valid)?;
                 let value = self.eval(value)?;

@@ -113,6 +113,11 @@ pub enum Stmt {
         reg: Reg,
         value: Expr,
     },
+    /// Asks for the cache line of an element, which need not exist: nothing is read, nothing is waited for.
+    Prefetch {
+        buffer: BufferId,
+        index: Expr,
+    },
     /// Writes the first `valid` lanes of `value` to neighbouring elements from `index` on.
     Store {
         buffer: BufferId,

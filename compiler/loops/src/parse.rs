@@ -239,6 +239,13 @@ impl<'a> Parser<'a> {
             self.expect("=")?;
             return Ok(Stmt::Let { reg, ty, value: self.expr(0)? });
         }
+        if self.keyword("prefetch") {
+            let name = self.name()?;
+            self.expect("[")?;
+            let (buffer, index) = (self.buffer(&name)?, self.expr(0)?);
+            self.expect("]")?;
+            return Ok(Stmt::Prefetch { buffer, index });
+        }
         let name = self.name()?;
         if self.symbol("[") {
             return self.store(&name);

@@ -187,6 +187,11 @@ impl Printer<'_> {
                 self.expr(f, value, 0)?;
                 f.write_char('\n')
             }
+            Stmt::Prefetch { buffer, index } => {
+                write!(f, "prefetch {}[", self.buffer(*buffer))?;
+                self.expr(f, index, 0)?;
+                f.write_str("]\n")
+            }
             Stmt::Store { buffer, index, value, valid } => {
                 write!(f, "{}[", self.buffer(*buffer))?;
                 self.expr(f, index, 0)?;

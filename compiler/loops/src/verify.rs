@@ -112,6 +112,10 @@ impl Verifier<'_> {
                 let ty = self.register(*reg)?;
                 self.expect(value, ty, || format!("register r{}", reg.0))?;
             }
+            Stmt::Prefetch { buffer, index } => {
+                let buffer = self.buffer(*buffer)?;
+                self.index(index, || format!("the index of a prefetch of `{}`", buffer.name))?;
+            }
             Stmt::Store { buffer, index, value, valid } => {
                 let buffer = self.buffer(*buffer)?;
                 if buffer.access == Access::Read {

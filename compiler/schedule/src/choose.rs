@@ -36,7 +36,17 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
     schedule.unrolled_axes = unrolled_axes(flat, &schedule);
     schedule.unroll = unroll(flat, &schedule);
     schedule.order = order(flat, &schedule, target);
+    schedule.prefetch = prefetch(flat, &schedule, target);
     schedule
+}
+
+/// Whether packed constants come from afar: there is a shared cache behind one that does not hold them.
+fn prefetch(flat: &Flat, schedule: &Schedule, target: &Target) -> bool {
+    let bytes = |packing: &pack::Packing| {
+        packing.len() * flat.operands[packing.buffer.0 as usize].dtype.bytes()
+    };
+    let packed: usize = pack::packings(flat, schedule).iter().map(bytes).sum();
+    target.costs.overlap && target.caches.get(1).is_some_and(|cache| packed > cache.bytes / 2)
 }
 
 /// Elements of the widest vector that every type in the kernel fits.

@@ -5,6 +5,7 @@
 //! own at known places, reduction loops run only over the steps that hold.
 
 pub(crate) mod guard;
+mod prefetch;
 mod tile;
 mod value;
 
@@ -64,6 +65,8 @@ pub(crate) struct Emitter<'a> {
     vectors: Vec<usize>,
     /// Reduction axes that the current tile writes out.
     unrolled: Vec<usize>,
+    /// What the current tile asks for beforehand.
+    shares: Vec<prefetch::Share>,
     ranges: Ranges,
     loops: u32,
     registers: Vec<Type>,
@@ -120,6 +123,7 @@ impl<'a> Emitter<'a> {
             rows: 1,
             vectors: vec![schedule.lanes; schedule.vectors],
             unrolled: schedule.unrolled_axes.clone(),
+            shares: Vec::new(),
             ranges: Ranges::new(),
             loops: 0,
             registers: Vec::new(),
@@ -388,6 +392,10 @@ fn visit(body: &[Stmt], f: &mut dyn FnMut(BufferId)) {
                 visit(otherwise, f);
             }
             Stmt::Let { value, .. } | Stmt::Set { value, .. } => in_expr(value, f),
+            Stmt::Prefetch { buffer, index } => {
+                f(*buffer);
+                in_expr(index, f);
+            }
             Stmt::Store { buffer, index, value, .. } => {
                 f(*buffer);
                 in_expr(index, f);
@@ -422,6 +430,10 @@ fn renumber(body: &mut [Stmt], ids: &[BufferId]) {
                 renumber(otherwise, ids);
             }
             Stmt::Let { value, .. } | Stmt::Set { value, .. } => in_expr(value),
+            Stmt::Prefetch { buffer, index } => {
+                *buffer = ids[buffer.0 as usize];
+                in_expr(index);
+            }
             Stmt::Store { buffer, index, value, .. } => {
                 *buffer = ids[buffer.0 as usize];
                 in_expr(index);

@@ -96,7 +96,7 @@ impl Joined {
                     self.take_ids(otherwise);
                 }
                 Stmt::Let { reg, .. } => self.registers = self.registers.max(reg.0 + 1),
-                Stmt::Set { .. } | Stmt::Store { .. } => {}
+                Stmt::Set { .. } | Stmt::Prefetch { .. } | Stmt::Store { .. } => {}
             }
         }
     }
@@ -139,6 +139,10 @@ impl Moved<'_> {
                 Stmt::Let { reg: self.register(*reg), ty: *ty, value: self.expr(value) }
             }
             Stmt::Set { reg, value } => Stmt::Set { reg: self.register(*reg), value: self.expr(value) },
+            Stmt::Prefetch { buffer, index } => Stmt::Prefetch {
+                buffer: self.buffers[buffer.0 as usize],
+                index: self.index(*buffer, &self.expr(index)),
+            },
             Stmt::Store { buffer, index, value, valid } => Stmt::Store {
                 buffer: self.buffers[buffer.0 as usize],
                 index: self.index(*buffer, &self.expr(index)),

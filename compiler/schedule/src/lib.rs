@@ -143,6 +143,9 @@ pub struct Schedule {
     pub unrolled_axes: Vec<usize>,
     /// The domain loops around the register tile, outermost first: an axis in whole, or in panels.
     pub order: Vec<Loop>,
+    /// While a block of packed constants is used, the next one is brought near.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prefetch: bool,
     /// The kernel goes through tiles of its map instead; all else then is of no account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub winograd: Option<Winograd>,
@@ -160,6 +163,7 @@ impl Schedule {
             unroll: 1,
             unrolled_axes: vec![],
             order: vec![],
+            prefetch: false,
             winograd: None,
         }
     }

@@ -68,16 +68,26 @@ impl Packing {
         self.extents[self.vector_axis].div_ceil(self.block)
     }
 
+    /// The axis that blocks are taken of.
+    pub fn vector_axis(&self) -> usize {
+        self.vector_axis
+    }
+
+    /// Elements of one lane of a block.
+    pub fn within(&self) -> usize {
+        self.reduction.iter().map(|&axis| self.extents[axis]).product()
+    }
+
     /// Elements of the packed constant.
     pub fn len(&self) -> usize {
         let product = |axes: &[usize]| axes.iter().map(|&axis| self.extents[axis]).product::<usize>();
-        product(&self.outer) * self.blocks() * product(&self.reduction) * self.block
+        product(&self.outer) * self.blocks() * self.within() * self.block
     }
 
     /// The packed address at a point: `axes` gives each axis's place, `vector` the first lane's within the block
     /// that starts at `axes[vector axis]`, which is a multiple of the block.
     pub fn address(&self, axes: &[Expr], vector: usize) -> Affine {
-        let within = self.reduction.iter().map(|&axis| self.extents[axis]).product::<usize>() as i64;
+        let within = self.within() as i64;
         let block = self.block as i64;
         let mut sum = Affine::constant(vector as i64).plus(&Affine::of(&axes[self.vector_axis]), within);
         let mut stride = self.blocks() as i64 * within * block;

@@ -31,6 +31,7 @@ impl Emitter<'_> {
                 let accumulators: Vec<Reg> =
                     places.iter().map(|_| self.register(ty, identity.clone())).collect();
                 let axes: Vec<usize> = self.flat.axes_where(true).collect();
+                self.shares = self.shares();
                 self.reduction(fold, &axes, &accumulators);
                 for (place, accumulator) in places.into_iter().zip(accumulators) {
                     let value = self.finished((Expr::Reg(accumulator), ty.lanes), place);
@@ -100,6 +101,10 @@ impl Emitter<'_> {
         let open = kept.iter().enumerate().filter(|(place, _)| !discharged.contains(place));
         self.guards = open.map(|(_, guard)| guard.clone()).collect();
         self.for_loop(bounds, unroll, (0, (extent - unroll) as i64), |e, var| {
+            if inner.is_empty() {
+                e.axes[axis] = var.clone();
+                e.ask(&e.shares.clone());
+            }
             for step in 0..unroll {
                 e.axes[axis] = if step == 0 { var.clone() } else { var.clone() + Expr::int(step as i64) };
                 e.reduction(fold, inner, accumulators);
