@@ -67,7 +67,7 @@ fn describe() -> Result<Target, TargetError> {
         issue: 4.0,
         vector: rate,
         loads: rate,
-        memory: 8.0,
+        memory: 4.0,
         overlap: true,
         start: 200.0,
         ..target.costs

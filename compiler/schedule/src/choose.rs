@@ -42,9 +42,8 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
 
 /// Whether packed constants come from afar: there is a shared cache behind one that does not hold them.
 fn prefetch(flat: &Flat, schedule: &Schedule, target: &Target) -> bool {
-    let bytes = |packing: &pack::Packing| {
-        packing.len() * flat.operands[packing.buffer.0 as usize].dtype.bytes()
-    };
+    let bytes =
+        |packing: &pack::Packing| packing.len() * flat.operands[packing.buffer.0 as usize].dtype.bytes();
     let packed: usize = pack::packings(flat, schedule).iter().map(bytes).sum();
     target.costs.overlap && target.caches.get(1).is_some_and(|cache| packed > cache.bytes / 2)
 }
@@ -202,7 +201,8 @@ fn register_tile(
     };
     let horizontal = flat.axes[vector_axis].reduction;
     let mut best = (f64::INFINITY, (1, 1));
-    for vectors in 1..=columns.min(8) {
+    let widest = columns.min(8).min(near_blocks(flat, vector_axis, lanes, target));
+    for vectors in 1..=widest {
         for tile in 1..=rows.min(28) {
             let held = tile * vectors
                 + vectors * loads.vectors.min(1)
@@ -228,6 +228,22 @@ fn register_tile(
         }
     }
     best.1
+}
+
+/// Vectors of a block of packed constants that stays in the second cache while all rows go over it, and leaves room for
+/// the next one and for what the rows read.
+fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, target: &Target) -> usize {
+    let Some(cache) = target.caches.get(1) else { return usize::MAX };
+    let bytes = |(buffer, address): (loops::BufferId, Affine)| {
+        let used = |axis: &usize| address.coefficient(&Expr::Axis(*axis)) != 0;
+        let steps: usize = flat.axes_where(true).filter(used).map(|axis| flat.axes[axis].extent).product();
+        steps * lanes * flat.operands[buffer.0 as usize].dtype.bytes()
+    };
+    let packed = |(buffer, address): &(loops::BufferId, Affine)| {
+        !flat.axes[vector_axis].reduction && pack::wants_packing(flat, *buffer, address, vector_axis)
+    };
+    let of_one = flat.loads().into_iter().filter(packed).map(bytes).max().unwrap_or(0);
+    (cache.bytes / 3).checked_div(of_one).map_or(usize::MAX, |vectors| vectors.max(1))
 }
 
 /// Modelled cycles of one reduction step of a register tile. Vector machines run loads beside arithmetic and wait

@@ -228,11 +228,13 @@ impl<'a> Modelled<'a> {
     }
 }
 
-/// Cycles for bytes to come from, or go to, where tensors of their size lie.
+/// Cycles for bytes to come from, or go to, where tensors of their size lie. Constants come from the last cache, or, as
+/// each is one of many, from memory if even the second cache can't hold one alone.
 pub(crate) fn travel(bytes: usize, constant: bool, target: &Target) -> f64 {
     let caches = &target.caches;
     let near = caches.iter().position(|cache| 2 * bytes <= cache.bytes);
-    match if constant { near.map(|_| caches.len() - 1) } else { near } {
+    let afar = constant && caches.get(1).is_some_and(|cache| bytes > cache.bytes);
+    match if constant { near.filter(|_| !afar).map(|_| caches.len() - 1) } else { near } {
         // The nearest cache is what `compute` counts with.
         Some(0) => 0.0,
         Some(level) => bytes as f64 / caches[level].bytes_per_cycle,

@@ -63,7 +63,8 @@ impl Emitter<'_> {
         let each = steps.div_ceil(unroll) * step;
         let mut axes = self.axes.clone();
         packing.reduction.iter().for_each(|&axis| axes[axis] = Expr::int(0));
-        let next = packing.address(&axes, 0).plus(&Affine::constant(block as i64), 1).plus(&pass, each as i64);
+        let next =
+            packing.address(&axes, 0).plus(&Affine::constant(block as i64), 1).plus(&pass, each as i64);
         let index = loops::Type { dtype: ir::DType::I64, lanes: 1 };
         let first = self.bind(index, next.to_expr());
         Some(Share { packing: number, first, step, lines })

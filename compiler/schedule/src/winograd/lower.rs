@@ -413,7 +413,11 @@ pub(super) fn product(convolution: &Convolution, block: Block) -> Flat {
     let left = load(BufferId(0), address(tiles * inputs, (tile, inputs), input));
     let right = load(BufferId(1), address(inputs * channels, (input, channels), channel));
     Flat {
-        axes: [points, points, tiles, channels].map(axis(false)).into_iter().chain([axis(true)(inputs)]).collect(),
+        axes: [points, points, tiles, channels]
+            .map(axis(false))
+            .into_iter()
+            .chain([axis(true)(inputs)])
+            .collect(),
         fold: Some(Fold::Sum),
         body: left * right,
         finish: Expr::Folded,
@@ -433,7 +437,8 @@ fn transformed(convolution: &Convolution, transforms: &Transforms, packing: &Def
     let matrix: Vec<u8> =
         transforms.weights.iter().flatten().flat_map(|&value| (value as f32).to_le_bytes()).collect();
     let table = Tensor::new(TensorType::new(DType::F32, [points, TAPS]), matrix);
-    let factor = |point: usize, tap: usize| Expr::read(Source::Table(0), [Expr::Axis(point), Expr::Axis(tap)]);
+    let factor =
+        |point: usize, tap: usize| Expr::read(Source::Table(0), [Expr::Axis(point), Expr::Axis(tap)]);
     // Along the columns: point, tap of the row, input, output channel.
     let mut axes = vec![Expr::int(0); convolution.flat.axes.len()];
     axes[convolution.domain[2]] = Expr::Axis(3);
@@ -443,18 +448,14 @@ fn transformed(convolution: &Convolution, transforms: &Transforms, packing: &Def
     axes[input] = Expr::Axis(2);
     let weight =
         Expr::read(Source::Operand(0), [convolution.weights_address.to_expr().substitute_axes(&axes)]);
-    let columns = Stage::reduce(
-        DType::F32,
-        [points, TAPS, inputs, channels],
-        Fold::Sum,
-        [TAPS],
-        factor(0, 4) * weight,
-    );
+    let columns =
+        Stage::reduce(DType::F32, [points, TAPS, inputs, channels], Fold::Sum, [TAPS], factor(0, 4) * weight);
     let packed = packing.stages.iter().map(|stage| {
         let (domain, tap) = (&stage.domain, stage.domain.len());
         let block = domain.last().copied().unwrap_or(1);
         let channel = Expr::Axis(2) * Expr::int(block as i64) + Expr::Axis(4);
-        let along = Expr::read(Source::Stage(0), [Expr::Axis(0), Expr::Axis(tap), Expr::Axis(3), channel.clone()]);
+        let along =
+            Expr::read(Source::Stage(0), [Expr::Axis(0), Expr::Axis(tap), Expr::Axis(3), channel.clone()]);
         let zero = Expr::constant(DType::F32, 0.0);
         let body = Expr::select(channel.within(channels), factor(1, tap) * along, zero);
         Stage::reduce(DType::F32, domain.clone(), Fold::Sum, [TAPS], body)
