@@ -41,6 +41,7 @@ impl Target {
             costs,
             instructions: Vec::new(),
             runner: None,
+            threads: 1,
         })
     }
 }

@@ -155,6 +155,7 @@ fn blank(triple: &str, cpu: &str) -> Target {
         costs: Costs::default(),
         instructions: Vec::new(),
         runner: None,
+        threads: 1,
     }
 }
 

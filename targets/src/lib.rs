@@ -44,6 +44,13 @@ pub struct Target {
     /// How a program for it is run here; absent: it cannot be.
     #[serde(default)]
     pub runner: Option<Runner>,
+    /// Threads that a library may use: what its user asks for, not a fact of the machine.
+    #[serde(skip, default = "one")]
+    pub threads: usize,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What the scalar float hardware can do.

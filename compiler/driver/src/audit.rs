@@ -13,13 +13,15 @@ pub struct Audit {
     pub writable: Vec<String>,
     /// Exported names, sorted.
     pub exported: Vec<String>,
+    /// Whether `<name>_run_threads` is among them.
+    pub threads: bool,
 }
 
 /// Reads `object`; an error if it is not what docs/abi.md promises of a library called `name`.
 pub fn audit(object: &[u8], name: &str) -> Result<Audit, Diagnostic> {
     let file =
         object::File::parse(object).map_err(|error| Diagnostic::bug(format!("the object file: {error}")))?;
-    let mut audit = Audit { undefined: vec![], writable: vec![], exported: vec![] };
+    let mut audit = Audit { undefined: vec![], writable: vec![], exported: vec![], threads: false };
     for symbol in file.symbols() {
         let Ok(symbol_name) = symbol.name() else { continue };
         if symbol_name.is_empty() {
@@ -45,6 +47,7 @@ pub fn audit(object: &[u8], name: &str) -> Result<Audit, Diagnostic> {
     }
     audit.undefined.sort();
     audit.exported.sort();
+    audit.threads = audit.exported.contains(&format!("{name}_run_threads"));
     let run = format!("{name}_run");
     if let Some(section) = audit.writable.first() {
         return Err(Diagnostic::bug(format!("the generated code has writable data in `{section}`")));

@@ -113,6 +113,10 @@ pub struct TargetArgs {
     /// LLVM's features: +a,-b.
     #[arg(long, value_name = "FEATURES", requires = "target_triple", allow_hyphen_values = true)]
     pub target_features: Option<String>,
+    /// Makes a second function, NAME_run_threads, whose loops run on up to so many threads. The application brings the
+    /// threads, or takes the pool of runtime/threads along.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: u16,
 }
 
 impl TargetArgs {
@@ -126,9 +130,10 @@ impl TargetArgs {
             (None, Some(file)) if file.ends_with(".toml") => Target::from_toml_file(file.as_ref()),
             (None, name) => Target::preset(name.unwrap_or("host")),
         };
-        target.map_err(|error| {
+        let target = target.map_err(|error| {
             Diagnostic::usage(code::TARGET, error.to_string()).with_hint("`onnxc targets` lists the presets")
-        })
+        })?;
+        Ok(Target { threads: usize::from(self.threads), ..target })
     }
 }
 

@@ -200,6 +200,7 @@ fn describe(
             weights_bytes: object.weights_bytes,
             code_bytes: object.code_bytes,
         },
+        threads: if audit.threads { lowered.module.target.threads } else { 1 },
         undefined_symbols: audit.undefined,
         dropped: rewritten.dropped.iter().map(Dropped::from).collect(),
         macs_saved: rewritten.macs_saved,

@@ -1,5 +1,7 @@
 //! Running compiled models, here or in an emulator.
 
+use std::ffi::c_void;
+
 use ir::{Tensor, TensorType};
 use machines::{Library, MachineError};
 use targets::{Runner, Target};
@@ -33,16 +35,44 @@ pub fn in_process(object: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Resu
     let mut arena = Aligned::zeros(metadata.memory.arena_bytes);
     let from: Vec<*const u8> = inputs.iter().map(|input| input.bytes().as_ptr()).collect();
     let into: Vec<*mut u8> = outputs.iter_mut().map(|output| output.bytes_mut().as_mut_ptr()).collect();
-    // SAFETY: compiler and description are of one making; every buffer has the size that the description says and
-    // the largest alignment that generated code asks for, and outlives the call.
-    let status = unsafe { library.run(&metadata.name, &from, &into, arena.bytes_mut().as_mut_ptr()) }
-        .map_err(cannot)?;
+    // Compiler and description are of one making; every buffer has the size that the description says and the largest
+    // alignment that generated code asks for, and outlives the call.
+    let (name, arena) = (&metadata.name, arena.bytes_mut().as_mut_ptr());
+    let status = match metadata.threads {
+        // SAFETY: as said above.
+        1 => unsafe { library.run(name, &from, &into, arena) },
+        threads => {
+            let mut threads = threads as i32;
+            let hook = native::Threads { parallel_for: share_out, pool: (&raw mut threads).cast() };
+            // SAFETY: as said above; `share_out` covers every loop once, and `threads` lives as long as the call.
+            unsafe { library.run_threads(name, &from, &into, arena, &hook) }
+        }
+    }
+    .map_err(cannot)?;
     if status != 0 {
         return Err(failed(&MachineError::Status(status)));
     }
     let tensor = |(port, output): (&Port, &Aligned)| Tensor::new(port.ty.clone(), output.bytes().to_vec());
     let outputs = metadata.outputs.iter().zip(&outputs).map(tensor).collect();
     Ok(Execution { outputs, instructions: None, arena_used: None, stack_used: None })
+}
+
+/// A hook that starts threads for every loop: for being right, not for being fast. `pool` points to their number.
+///
+/// # Safety
+/// As `onnxc_threads.h` says: `body` takes `context` and ranges of `0..count`, on any thread.
+unsafe extern "C" fn share_out(pool: *mut c_void, body: native::Body, context: *mut c_void, count: i32) {
+    // SAFETY: `in_process` hands a number over.
+    let threads = unsafe { *pool.cast::<i32>() };
+    let context = context as usize;
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let part = |k: i32| (i64::from(count) * i64::from(k) / i64::from(threads)) as i32;
+            let (first, last) = (part(thread), part(thread + 1));
+            // SAFETY: the ranges cover `0..count` once; `context` outlives the scope.
+            scope.spawn(move || unsafe { body(context as *mut c_void, first, last) });
+        }
+    });
 }
 
 /// Bytes that start at a multiple of [`codegen::ALIGN`].

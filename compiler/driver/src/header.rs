@@ -70,7 +70,7 @@ typedef struct {name}_outputs {{
  * and outputs may run at the same time.
  */
 int32_t {name}_run(const {name}_inputs *in, const {name}_outputs *out, void *arena);
-
+{threads}
 #ifdef __cplusplus
 }}
 #endif
@@ -83,7 +83,27 @@ int32_t {name}_run(const {name}_inputs *in, const {name}_outputs *out, void *are
         triple = target.triple,
         code = memory.code_bytes,
         weights = memory.weights_bytes,
+        threads = on_threads(metadata),
     )
+}
+
+/// The declaration of the function that takes threads, if there is one.
+fn on_threads(metadata: &Metadata) -> String {
+    let (name, upper) = (&metadata.name, metadata.name.to_ascii_uppercase());
+    match metadata.threads {
+        1 => String::new(),
+        threads => format!(
+            r#"
+/*
+ * The same on up to {upper}_THREADS threads, to the bit: parallel loops go through `threads`, see onnxc_threads.h.
+ */
+#define {upper}_THREADS {threads}
+struct onnxc_threads;
+int32_t {name}_run_threads(const {name}_inputs *in, const {name}_outputs *out, void *arena,
+                           const struct onnxc_threads *threads);
+"#
+        ),
+    }
 }
 
 fn fields(ports: &[Port], qualifier: &str) -> String {

@@ -27,6 +27,9 @@ pub struct Metadata {
     pub memory: Memory,
     /// Symbols that the library expects from the program it is linked into.
     pub undefined_symbols: Vec<String>,
+    /// On how many threads `<name>_run_threads` runs at most; 1 if there is no such function.
+    #[serde(default = "one_thread")]
+    pub threads: usize,
     /// Multiply-accumulates of one inference.
     pub macs: u64,
     /// Those of the model that are not done, because they belong to channels without effect.
@@ -39,6 +42,10 @@ pub struct Metadata {
     pub rewriting: Rewriting,
     /// In the order in which they run.
     pub kernels: Vec<Kernel>,
+}
+
+fn one_thread() -> usize {
+    1
 }
 
 impl Metadata {

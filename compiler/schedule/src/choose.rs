@@ -37,7 +37,27 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
     schedule.unroll = unroll(flat, &schedule);
     schedule.order = order(flat, &schedule, target);
     schedule.prefetch = prefetch(flat, &schedule, target);
+    schedule.parallel = parallel(flat, &schedule, target);
     schedule
+}
+
+/// Cycles that a kernel takes at least to be worth handing to other threads, which takes some thousands.
+pub(crate) const WORTH_THREADS: f64 = 30_000.0;
+
+/// Whether there is work for several threads, and a loop around all of it to share out.
+fn parallel(flat: &Flat, schedule: &Schedule, target: &Target) -> bool {
+    let several = match schedule.order.first() {
+        Some(&Loop::Axis(axis)) if Some(axis) == schedule.vector_axis => {
+            flat.axes[axis].extent >= 2 * schedule.lanes * schedule.vectors
+        }
+        Some(&Loop::Axis(axis)) if Some(axis) == schedule.tile_axis => {
+            flat.axes[axis].extent >= 2 * schedule.tile
+        }
+        Some(&Loop::Axis(axis)) => flat.axes[axis].extent >= 2,
+        Some(&Loop::Panel { axis, step }) => flat.axes[axis].extent >= 2 * step,
+        None => false,
+    };
+    target.threads > 1 && several && estimate::of(flat, schedule, target).cycles(target) >= WORTH_THREADS
 }
 
 /// Whether packed constants come from afar: there is a shared cache behind one that does not hold them.

@@ -67,6 +67,8 @@ pub(crate) struct Emitter<'a> {
     unrolled: Vec<usize>,
     /// What the current tile asks for beforehand.
     shares: Vec<prefetch::Share>,
+    /// Whether a register tile is being written, and no loop of the domain.
+    inside_tile: bool,
     ranges: Ranges,
     loops: u32,
     registers: Vec<Type>,
@@ -124,6 +126,7 @@ impl<'a> Emitter<'a> {
             vectors: vec![schedule.lanes; schedule.vectors],
             unrolled: schedule.unrolled_axes.clone(),
             shares: Vec::new(),
+            inside_tile: false,
             ranges: Ranges::new(),
             loops: 0,
             registers: Vec::new(),
@@ -162,8 +165,9 @@ impl<'a> Emitter<'a> {
         self.ranges.insert(var, (least, greatest));
         let body = self.block(|emitter| write(emitter, Expr::Loop(var)));
         self.ranges.remove(&var);
+        let parallel = self.schedule.parallel && !self.inside_tile && self.blocks.len() == 1;
         if !body.is_empty() {
-            self.push(Stmt::For { var, from, to, step: step as i64, parallel: false, body });
+            self.push(Stmt::For { var, from, to, step: step as i64, parallel, body });
         }
     }
 
@@ -188,7 +192,12 @@ impl<'a> Emitter<'a> {
 
     /// The domain's loops from `level` on, then the register tile.
     fn domain(&mut self, level: usize) {
-        let Some(&next) = self.schedule.order.get(level) else { return self.tile() };
+        let Some(&next) = self.schedule.order.get(level) else {
+            self.inside_tile = true;
+            self.tile();
+            self.inside_tile = false;
+            return;
+        };
         match next {
             Loop::Panel { axis, step } => {
                 let extent = self.flat.axes[axis].extent;

@@ -11,6 +11,9 @@ pub struct Joined {
     pub arguments: Vec<Argument>,
     /// Where each stage's result lies.
     places: Vec<Argument>,
+    /// Parts that may run at the same time, each with scratch of its own, and the one that is being written.
+    parts: usize,
+    part: Option<Expr>,
     /// Ids that are taken.
     loops: u32,
     registers: u32,
@@ -19,7 +22,34 @@ pub struct Joined {
 impl Joined {
     /// `places` says where each stage's result lies: in scratch, or in the nest's own.
     pub fn new(places: Vec<Argument>) -> Joined {
-        Joined { buffers: Vec::new(), arguments: Vec::new(), places, loops: 0, registers: 0 }
+        let (buffers, arguments) = (Vec::new(), Vec::new());
+        Joined { buffers, arguments, places, parts: 1, part: None, loops: 0, registers: 0 }
+    }
+
+    /// A loop over `count` blocks, of which `block` writes the one whose number it is given. On several threads each
+    /// takes as many neighbouring blocks as the others, and scratch of its own.
+    pub fn blocks<E>(
+        &mut self,
+        count: usize,
+        threads: usize,
+        block: impl FnOnce(&mut Joined, Expr) -> Result<Vec<Stmt>, E>,
+    ) -> Result<Vec<Stmt>, E> {
+        let parts = threads.min(count);
+        if parts < 2 {
+            let var = self.variable();
+            let body = block(self, Expr::Loop(var))?;
+            let (from, to) = (Expr::int(0), Expr::int(count as i64));
+            return Ok(vec![Stmt::For { var, from, to, step: 1, parallel: false, body }]);
+        }
+        let (part, var) = (self.variable(), self.variable());
+        (self.parts, self.part) = (parts, Some(Expr::Loop(part)));
+        let body = block(self, Expr::Loop(var))?;
+        self.part = None;
+        let first = |part: Expr| part * Expr::int(count as i64) / Expr::int(parts as i64);
+        let (from, to) = (first(Expr::Loop(part)), first(Expr::Loop(part) + Expr::int(1)));
+        let body = vec![Stmt::For { var, from, to, step: 1, parallel: false, body }];
+        let (from, to) = (Expr::int(0), Expr::int(parts as i64));
+        Ok(vec![Stmt::For { var: part, from, to, step: 1, parallel: true, body }])
     }
 
     /// A variable for a loop around stages.
@@ -44,6 +74,7 @@ impl Joined {
             written,
             place: Affine::of(place),
             buffers: buffers.map(|(buffer, argument)| self.buffer(stage, buffer, argument)).collect(),
+            scratch: self.scratch_of_part(),
             loops: self.loops,
             registers: self.registers,
         };
@@ -52,7 +83,20 @@ impl Joined {
         body
     }
 
-    pub fn into_nest(self, name: &str, body: Vec<Stmt>) -> (Nest, Vec<Argument>) {
+    /// By buffer, where the scratch of the part that is being written starts.
+    fn scratch_of_part(&self) -> Vec<Affine> {
+        let part = self.part.as_ref().map_or(Affine::constant(0), Affine::of);
+        let start = |buffer: &Buffer| match buffer.access {
+            Access::Scratch => Affine::constant(0).plus(&part, buffer.len as i64),
+            _ => Affine::constant(0),
+        };
+        self.buffers.iter().map(start).collect()
+    }
+
+    pub fn into_nest(mut self, name: &str, body: Vec<Stmt>) -> (Nest, Vec<Argument>) {
+        for buffer in self.buffers.iter_mut().filter(|buffer| buffer.access == Access::Scratch) {
+            buffer.len *= self.parts;
+        }
         (Nest { name: name.to_string(), buffers: self.buffers, body }, self.arguments)
     }
 
@@ -109,6 +153,8 @@ struct Moved<'a> {
     place: Affine,
     /// The nest's buffer for each of the kernel's.
     buffers: Vec<BufferId>,
+    /// By the nest's buffers, where their scratch starts.
+    scratch: Vec<Affine>,
     /// Ids before these are taken.
     loops: u32,
     registers: u32,
@@ -157,7 +203,8 @@ impl Moved<'_> {
     }
 
     fn index(&self, buffer: BufferId, index: &Expr) -> Expr {
-        let index = Affine::of(index);
+        let own = self.buffers[buffer.0 as usize].0 as usize;
+        let index = Affine::of(index).plus(&self.scratch[own], 1);
         match Some(buffer) == self.written {
             true => index.plus(&self.place, 1).to_expr(),
             false => index.to_expr(),

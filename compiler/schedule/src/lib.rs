@@ -143,6 +143,9 @@ pub struct Schedule {
     pub unrolled_axes: Vec<usize>,
     /// The domain loops around the register tile, outermost first: an axis in whole, or in panels.
     pub order: Vec<Loop>,
+    /// The iterations of the outermost loop may run on several threads.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub parallel: bool,
     /// While a block of packed constants is used, the next one is brought near.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prefetch: bool,
@@ -163,6 +166,7 @@ impl Schedule {
             unroll: 1,
             unrolled_axes: vec![],
             order: vec![],
+            parallel: false,
             prefetch: false,
             winograd: None,
         }
@@ -210,7 +214,7 @@ pub(crate) fn lower_part(
     target: &Target,
 ) -> Result<Kernel, math::Unsupported> {
     let flat = flat::Flat::new(stage, operands, result);
-    let schedule = choose::default_schedule(&flat, target);
+    let schedule = Schedule { parallel: false, ..choose::default_schedule(&flat, target) };
     let kernel = emit::emit(name, &flat, &schedule, target)?;
     Ok(Kernel { estimate: estimate::of(&flat, &schedule, target), ..kernel })
 }

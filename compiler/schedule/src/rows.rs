@@ -6,11 +6,12 @@
 
 mod blocks;
 
-use loops::{Definition, Expr, LoopVar, Source, Stage, Stmt};
+use loops::{Compare, Definition, Expr, LoopVar, Source, Stage, Stmt};
 use targets::Target;
 
 pub use blocks::{default_blocks, row_axes};
 
+use crate::choose::WORTH_THREADS;
 use crate::join::Joined;
 use crate::math::Unsupported;
 use crate::{Argument, Block, Destination, Kernel, Operand, View, lower_part};
@@ -97,6 +98,10 @@ impl Rows<'_> {
         let Some(&Block { axis, step }) = self.blocks.get(entered.len()) else { return Ok(body) };
         let extent = self.extent(axis);
         let whole = extent / step * step;
+        let outermost = entered.is_empty() && body.is_empty();
+        if outermost && self.worth_threads() && extent.div_ceil(step) > 1 {
+            return self.shared_out(axis, step);
+        }
         if whole > 0 {
             let var = self.joined.variable();
             entered.push(Entered { axis, start: Expr::Loop(var), rows: step });
@@ -110,6 +115,34 @@ impl Rows<'_> {
             body.extend(self.level(entered)?);
             entered.pop();
         }
+        Ok(body)
+    }
+
+    fn worth_threads(&self) -> bool {
+        let estimate = || crate::estimate_rows(self.definition, self.operands, self.result, self.target);
+        self.target.threads > 1 && estimate().cycles(self.target) >= WORTH_THREADS
+    }
+
+    /// The blocks of the outermost loop on several threads.
+    fn shared_out(&mut self, axis: usize, step: usize) -> Result<Vec<Stmt>, Unsupported> {
+        let extent = self.extent(axis);
+        let (count, whole) = (extent.div_ceil(step), extent / step);
+        let mut joined = std::mem::replace(&mut self.joined, Joined::new(vec![]));
+        let body = joined.blocks(count, self.target.threads, |joined, number| {
+            std::mem::swap(&mut self.joined, joined);
+            let start = number.clone() * Expr::int(step as i64);
+            let mut body = self.level(&mut vec![Entered { axis, start, rows: step }])?;
+            if whole < count {
+                let start = whole * step;
+                let rest = Entered { axis, start: Expr::int(start as i64), rows: extent - start };
+                let then = self.level(&mut vec![rest])?;
+                let condition = Expr::compare(Compare::Eq, number, Expr::int(whole as i64));
+                body = vec![Stmt::If { condition, then, otherwise: body }];
+            }
+            std::mem::swap(&mut self.joined, joined);
+            Ok(body)
+        })?;
+        self.joined = joined;
         Ok(body)
     }
 

@@ -136,8 +136,12 @@ fn estimate(convolution: &Convolution, form: Winograd, target: &Target) -> Optio
     let ends = travel(bytes(result * block.inputs), false, target)
         + travel(bytes(result * block.channels), false, target);
     let blocks = tile_rows as f64 / form.rows as f64;
+    // Threads share out blocks: some may have one more than others.
+    let count = tile_rows.div_ceil(form.rows);
+    let threads = target.threads.max(1);
+    let uneven = (count.div_ceil(threads) * threads) as f64 / count as f64;
     Some(Estimate {
-        compute: blocks * compute,
+        compute: uneven * blocks * compute,
         memory: blocks * between + readings as f64 * travel(weights, true, target) + ends,
         start: target.costs.start,
     })

@@ -33,6 +33,7 @@ fn target(fma: bool, round: bool) -> Target {
         costs: Costs::default(),
         instructions: vec![],
         runner: None,
+        threads: 1,
     }
 }
 

@@ -85,26 +85,36 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    /// Whole blocks in a loop; the last one apart if it has fewer rows, or its last tiles leave the map.
+    /// A loop over the blocks. Those at the lower edge may be others than the rest: with fewer rows, or with tiles that
+    /// leave the map.
     fn blocks(&mut self) -> Result<Vec<Stmt>, Unsupported> {
         let (height, rows, outputs) = (self.convolution.height(), self.largest.rows, self.transforms.outputs);
         let tile_rows = height.div_ceil(outputs);
-        let whole = (height / outputs) / rows * rows;
-        let mut body = Vec::new();
-        if whole > 0 {
-            let var = self.joined.variable();
-            let inner = self.block(self.largest, Expr::Loop(var), 0)?;
-            let (from, to) = (Expr::int(0), Expr::int(whole as i64));
-            body.push(Stmt::For { var, from, to, step: rows as i64, parallel: false, body: inner });
-        }
-        // At most one whole block's rows and one more are left: at the edge of a map that tiles don't divide.
-        let mut at = whole;
-        while at < tile_rows {
-            let block = Block { rows: rows.min(tile_rows - at), ..self.largest };
-            let over = ((at + block.rows) * outputs).saturating_sub(height);
-            body.extend(self.block(block, Expr::int(at as i64), over)?);
-            at += block.rows;
-        }
+        let (count, whole) = (tile_rows.div_ceil(rows), height / outputs / rows);
+        let mut joined = std::mem::replace(&mut self.joined, Joined::new(vec![]));
+        let threads = self.target.threads;
+        let body = joined.blocks(count, threads, |joined, number| {
+            std::mem::swap(&mut self.joined, joined);
+            let mut body = Vec::new();
+            if whole > 0 {
+                body = self.block(self.largest, number.clone() * Expr::int(rows as i64), 0)?;
+            }
+            for block in whole..count {
+                let start = block * rows;
+                let edge = Block { rows: rows.min(tile_rows - start), ..self.largest };
+                let over = ((start + edge.rows) * outputs).saturating_sub(height);
+                let here = self.block(edge, Expr::int(start as i64), over)?;
+                if count == 1 {
+                    body = here;
+                } else {
+                    let condition = Expr::compare(Compare::Eq, number.clone(), Expr::int(block as i64));
+                    body = vec![Stmt::If { condition, then: here, otherwise: body }];
+                }
+            }
+            std::mem::swap(&mut self.joined, joined);
+            Ok(body)
+        })?;
+        self.joined = joined;
         Ok(body)
     }
 
