@@ -50,26 +50,52 @@ def aligned(size, alignment=64):
     return raw[start:start + size]
 
 
+RUNTIME = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../runtime")
+
+
+class Threads(ctypes.Structure):
+    """`struct onnxc_threads`."""
+    _fields_ = [("parallel_for", ctypes.c_void_p), ("pool", ctypes.c_void_p)]
+
+
 class Library:
     """A model compiled for this machine; calling it computes `outputs` from the inputs that were bound."""
 
-    def __init__(self, command, model, flags, target, directory):
+    def __init__(self, command, model, flags, target, directory, threads=1):
+        flags = [*flags, "--threads", str(threads)]
         started = time.time()
         compiled = onnxc(command, "compile", model, "--target", target, "-o", directory, "--name", "net", *flags)
         self.seconds = time.time() - started
         self.stages = {stage["stage"]: stage["seconds"] for stage in compiled["stages"]}
         self.description = compiled["metadata"]
         shared = os.path.join(directory, "net.so")
-        subprocess.run(["cc", "-shared", "-o", shared, "-Wl,--whole-archive", os.path.join(directory, "libnet.a"),
-                        "-Wl,--no-whole-archive"], check=True)
-        self.call = ctypes.CDLL(shared).net_run
+        pool = os.path.join(RUNTIME, "threads")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-pthread", "-I", os.path.join(RUNTIME, "include"), "-I", pool,
+                        "-o", shared, os.path.join(pool, "onnxc_pool.c"), "-Wl,--whole-archive",
+                        os.path.join(directory, "libnet.a"), "-Wl,--no-whole-archive"], check=True)
+        loaded = ctypes.CDLL(shared)
+        self.call, self.threads = loaded.net_run, None
+        if self.description["threads"] > 1:
+            self.call, self.threads = loaded.net_run_threads, self.start_pool(loaded, threads)
         self.outputs = [np.zeros(entry["shape"], dtype(entry["dtype"])) for entry in self.description["outputs"]]
         self.arena = aligned(self.description["memory"]["arena_bytes"])
+
+    def start_pool(self, loaded, threads):
+        """A pool that lasts as long as this process; gives what the function takes beside the arena."""
+        self.pool = aligned(1 << 16)
+        pool = self.pool.ctypes.data_as(ctypes.c_void_p)
+        if loaded.onnxc_pool_start(pool, threads) != 0:
+            raise OSError("the pool's threads cannot be started")
+        loaded.onnxc_pool_threads.restype = Threads
+        self.hook = loaded.onnxc_pool_threads(pool)
+        return ctypes.byref(self.hook)
 
     def bind(self, inputs):
         self.inputs = [np.ascontiguousarray(inputs[entry["name"]]) for entry in self.description["inputs"]]
         pointers = lambda arrays: (ctypes.c_void_p * max(1, len(arrays)))(*[array.ctypes.data for array in arrays])
         self.arguments = (pointers(self.inputs), pointers(self.outputs), self.arena.ctypes.data_as(ctypes.c_void_p))
+        if self.threads is not None:
+            self.arguments += (self.threads,)
 
     def __call__(self):
         self.call(*self.arguments)
