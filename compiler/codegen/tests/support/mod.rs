@@ -152,6 +152,7 @@ pub fn target(triple: &str, cpu: &str, features: &str, abi: &str, pointer_bits: 
         costs: targets::Costs::default(),
         instructions: vec![],
         runner: None,
+        threads: 1,
     }
 }
 
