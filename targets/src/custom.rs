@@ -42,6 +42,7 @@ impl Target {
             instructions: Vec::new(),
             runner: None,
             threads: 1,
+            winograd: true,
         })
     }
 }

@@ -156,6 +156,7 @@ fn blank(triple: &str, cpu: &str) -> Target {
         instructions: Vec::new(),
         runner: None,
         threads: 1,
+        winograd: true,
     }
 }
 

@@ -47,10 +47,17 @@ pub struct Target {
     /// Threads that a library may use: what its user asks for, not a fact of the machine.
     #[serde(skip, default = "one")]
     pub threads: usize,
+    /// Convolutions may go through Winograd's tiles, which round otherwise: as the user wishes, too.
+    #[serde(skip, default = "yes")]
+    pub winograd: bool,
 }
 
 fn one() -> usize {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What the scalar float hardware can do.

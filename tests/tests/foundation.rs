@@ -5,7 +5,7 @@ use codegen::{ALIGN, Call, Module, Place};
 use ir::{DType, Tensor, TensorType};
 use loops::{Definition, Expr, Fold, Source, Stage, evaluate};
 use machines::{Library, Run};
-use schedule::{Argument, Arranged, Operand, View, line_buffer, tensorize};
+use schedule::{Argument, Arranged, Destination, Operand, View, line_buffer, tensorize};
 use targets::Target;
 use targets::instructions::find;
 
@@ -252,8 +252,11 @@ fn a_depthwise_convolution_inside_its_pointwise_consumer() {
         .collect();
     for target in [Target::host(), Target::preset("neoverse-n1"), Target::preset("cortex-m4f")] {
         let target = target.unwrap();
-        let kernel = line_buffer("separable", &definition, 0, &described, &target).unwrap();
-        let built = build(kernel, &operands, &target);
+        let destination =
+            Destination { view: View::contiguous(&expected.ty.shape), len: expected.ty.elements() };
+        let kernel = line_buffer("separable", &definition, 0, &described, &destination, &target).unwrap();
+        let arranged = Arranged { nest: kernel.nest, arguments: kernel.arguments };
+        let built = build(arranged, &operands, &target);
         assert!(built.arena <= 10 * 16 * 4, "one row of the intermediate image, no more");
         let ran = run(&built, &operands[0], expected.ty.clone());
         assert_eq!(ran.outputs[0], expected, "on {}", target.name);

@@ -2,7 +2,7 @@
 //! for machines with and without vectors.
 
 use ir::{DType, Scalar, Tensor, TensorType};
-use loops::{Definition, Source, Stage};
+use loops::{Binary, Definition, Expr, Source, Stage};
 use ops::AnyOp;
 use ops::ops::add::Add;
 use ops::ops::arg_reduce::ArgReduce;
@@ -10,6 +10,7 @@ use ops::ops::attention::Attention;
 use ops::ops::average_pool::AveragePool;
 use ops::ops::conv::Conv;
 use ops::ops::conv_transpose::ConvTranspose;
+use ops::ops::fused::Fused;
 use ops::ops::gelu::Gelu;
 use ops::ops::hardmax::Hardmax;
 use ops::ops::layer_norm::LayerNorm;
@@ -27,7 +28,7 @@ use ops::ops::sigmoid::Sigmoid;
 use ops::ops::softmax::Softmax;
 use ops::ops::transpose::Transpose;
 use ops::shape::{Layout, Pool, Window};
-use schedule::{Argument, Block, Destination, Kernel, Operand, View};
+use schedule::{Argument, Block, Destination, Kernel, Operand, View, Winograd};
 use targets::Target;
 
 fn random(ty: &TensorType, seed: u64) -> Tensor {
@@ -58,6 +59,8 @@ fn run(op: &AnyOp, inputs: &[Tensor], constant: &[bool], target: &Target) -> Vec
 }
 
 fn run_stage(stage: &Stage, known: &[(Source, Tensor, bool)], target: &Target) -> Tensor {
+    // Tiles of Winograd's round otherwise: `tiles` below.
+    let target = &Target { winograd: false, ..target.clone() };
     let ty = stage.ty();
     let destination = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
     let kernel = schedule::lower("test", stage, &described(known), &destination, target).unwrap();
@@ -310,5 +313,76 @@ fn pads() {
         check(Pad { pads, mode, value: None }, &[f32s(&[1, 5, 6, 17])], &[false]);
         let pads = vec![(0, 0), (0, 0), (2, 1), (2, 2)];
         check(Pad { pads, mode, value: None }, &[f32s(&[1, 3, 6, 17])], &[false]);
+    }
+}
+
+/// Of Winograd's tiles with so many outputs along each side: the largest error, of the result's largest magnitude. The
+/// bounds of docs/numerics.md.
+const TILES: [(usize, f64); 3] = [(2, 4e-6), (4, 2e-5), (6, 1e-4)];
+
+/// Numbers that are no small integers.
+fn fractions(ty: &TensorType, seed: u64) -> Tensor {
+    let (fine, coarse) = (random(ty, seed), random(ty, seed ^ 0xA5A5));
+    let values = fine.to_f64s().into_iter().zip(coarse.to_f64s()).map(|(a, b)| 0.13 * a + 0.71 * b);
+    Tensor::new(ty.clone(), values.flat_map(|value| (value as f32).to_le_bytes()).collect())
+}
+
+/// `op` with another tensor added to its result, and a rectifier behind.
+fn with_residual(op: AnyOp, operands: usize) -> AnyOp {
+    let residual = Expr::read(Source::Operand(operands), (0..4).map(Expr::Axis));
+    let zero = Expr::constant(DType::F32, 0.0);
+    let epilogue = Expr::Binary(Binary::Max, Box::new(zero), Box::new(Expr::Folded + residual));
+    Fused { root: Box::new(op), root_operands: operands, epilogue, ..Fused::default() }.into()
+}
+
+/// Holds a convolution of 3 × 3 taps through tiles of every size, in blocks of every height, to the reference.
+fn check_tiles(op: &AnyOp, types: &[TensorType], constant: &[bool], target: &Target) {
+    let inputs: Vec<Tensor> = types.iter().enumerate().map(|(k, ty)| fractions(ty, k as u64 + 3)).collect();
+    let results = op.infer(types).unwrap();
+    let definition = op.meaning(types).definition(types, &results);
+    let [stage] = &definition.stages[..] else { panic!("{op:?} has several stages") };
+    let known: Vec<(Source, Tensor, bool)> =
+        inputs.iter().enumerate().map(|(k, t)| (Source::Operand(k), t.clone(), constant[k])).collect();
+    let wanted = op.eval(&inputs.iter().collect::<Vec<_>>()).remove(0).to_f64s();
+    let largest = wanted.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
+    let ty = &results[0];
+    let destination = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
+    for (outputs, bound) in TILES {
+        for rows in 1..=ty.shape[1].div_ceil(outputs) {
+            let form = Winograd { outputs, rows };
+            let lowered =
+                schedule::lower_tiles("test", stage, &described(&known), &destination, form, target).unwrap();
+            let kernel = lowered.unwrap_or_else(|| panic!("{op:?} over {types:?}: no tiles by {form:?}"));
+            let got = run_kernel(&kernel, &known, ty).to_f64s();
+            for (k, (a, b)) in got.into_iter().zip(&wanted).enumerate() {
+                let error = (a - b).abs() / largest;
+                assert!(
+                    error <= bound,
+                    "{op:?} over {types:?} by {form:?}: {error:.1e} at {k}: {a}, not {b}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn tiles() {
+    for name in ["x86-64-v4", "x86-64-v3", "cortex-a53"] {
+        let target = Target::preset(name).unwrap();
+        for threads in [1, 3] {
+            let target = Target { threads, ..target.clone() };
+            for (height, width, channels, out) in [(3, 3, 4, 8), (7, 10, 20, 16), (13, 6, 3, 33)] {
+                for pads in [vec![(1, 1), (1, 1)], vec![(0, 0), (0, 0)], vec![(0, 1), (2, 1)]] {
+                    let window = Window { strides: vec![1; 2], dilations: vec![1; 2], pads };
+                    let op = AnyOp::from(Conv { window, group: 1, layout: Layout::ChannelsLast });
+                    let mut types =
+                        vec![f32s(&[1, height, width, channels]), f32s(&[out, channels, 3, 3]), f32s(&[out])];
+                    check_tiles(&op, &types, &[false, true, true], &target);
+                    let result = op.infer(&types).unwrap().remove(0);
+                    types.push(result);
+                    check_tiles(&with_residual(op, 3), &types, &[false, true, true, false], &target);
+                }
+            }
+        }
     }
 }

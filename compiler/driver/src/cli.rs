@@ -180,7 +180,8 @@ pub struct RewritingArgs {
     pub layout: Layout,
     /// Takes nothing for granted about the range of activations. Without it, inputs of the model and of its
     /// convolutions and matrix products are taken to be numbers within ±1e6: channels that are then constant zero are
-    /// dropped, and outputs stay the same to the bit.
+    /// dropped, and outputs stay the same to the bit. Nor do convolutions go through Winograd's tiles, whose sums round
+    /// otherwise.
     #[arg(long)]
     pub exact: bool,
     /// What is done with the rules; all but the default is for comparison.
@@ -189,6 +190,11 @@ pub struct RewritingArgs {
 }
 
 impl RewritingArgs {
+    /// The target, less what these arguments rule out.
+    pub fn allowed(&self, target: Target) -> Target {
+        Target { winograd: target.winograd && !self.exact, ..target }
+    }
+
     pub fn options(&self) -> rewrite::Options {
         let channels =
             if self.exact { rewrite::ConstantChannels::Exact } else { rewrite::ConstantChannels::default() };

@@ -68,6 +68,9 @@ impl<'t> TargetCost<'t> {
     /// The stages of a definition over dense tensors: one kernel where lowering makes one of them, else each its own.
     fn kernels(&self, op: &AnyOp, definition: &Definition, inputs: &[TensorType]) -> f64 {
         let sources = price::dense_sources(op, definition, inputs);
+        if let AnyOp::Chain(chain) = op {
+            return self.lines(definition, chain.rows, &sources);
+        }
         if let Some(estimate) = self.rows(definition, &sources) {
             return estimate.cycles(self.target);
         }
@@ -87,9 +90,18 @@ impl<'t> TargetCost<'t> {
         }
         let place = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
         schedule::default_blocks(definition, &place, self.target)?;
-        let given: Vec<Operand> =
-            sources.iter().filter(|source| !matches!(source.source, Source::Stage(_))).cloned().collect();
-        Some(schedule::estimate_rows(definition, &given, &place, self.target))
+        Some(schedule::estimate_rows(definition, &given(sources), &place, self.target))
+    }
+
+    /// A chain, where what it keeps from memory is worth it: there is none to wait for without caches.
+    fn lines(&self, definition: &Definition, rows: usize, sources: &[Operand]) -> f64 {
+        let Some(ty) = definition.stages.last().map(Stage::ty).filter(|_| self.target.caches.len() > 1)
+        else {
+            return f64::INFINITY;
+        };
+        let place = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
+        let estimate = schedule::estimate_lines(definition, rows, &given(sources), &place, self.target);
+        estimate.map_or(f64::INFINITY, |estimate| estimate.cycles(self.target))
     }
 }
 
@@ -103,6 +115,11 @@ impl CostModel for TargetCost<'_> {
         self.known.borrow_mut().insert(key, cost);
         cost
     }
+}
+
+/// The sources that are no stages of the definition itself.
+fn given(sources: &[Operand]) -> Vec<Operand> {
+    sources.iter().filter(|source| !matches!(source.source, Source::Stage(_))).cloned().collect()
 }
 
 /// Whether a look at an operand goes along its last axis where the operand does: readers find whole vectors.

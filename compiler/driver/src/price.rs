@@ -44,6 +44,7 @@ fn dense(source: Source, ty: &TensorType, constant: bool) -> Operand {
 fn is_weight(op: &AnyOp, k: usize, ty: &TensorType) -> bool {
     match op {
         AnyOp::Fused(fused) => k < fused.root_operands && is_weight(&fused.root, k, ty),
+        AnyOp::Chain(chain) => chain.reader(k).is_some_and(|(link, k)| is_weight(&link.op, k, ty)),
         AnyOp::Matmul(_) => k > 0 && ty.rank() <= 2,
         _ => k > 0 && op.in_layout(Layout::ChannelsFirst).is_some(),
     }

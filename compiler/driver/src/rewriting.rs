@@ -16,13 +16,17 @@ pub fn before(graph: &Graph, optimized: &Optimized) -> String {
 
 /// The graph that was taken out of the e-graph, and how it came about.
 pub fn after(optimized: &Optimized) -> String {
-    let Optimized { graph, fired, dropped, nodes, classes, complete, cost, cost_before, .. } = optimized;
+    let Optimized { graph, fired, dropped, chains, nodes, classes, complete, cost, cost_before, .. } =
+        optimized;
     let share = 100.0 * cost / cost_before.max(f64::MIN_POSITIVE);
     let count = operators(graph);
     let mut about = format!("after: {count} operators, {cost:.0} modelled cycles ({share:.1} %)\n");
     let end = if *complete { "all that the rules say" } else { "cut off at its limit: forms may be missing" };
     about += &format!("e-graph: {nodes} nodes in {classes} classes, {end}\n");
     about += &extraction(optimized);
+    if *chains > 0 {
+        about += &format!("chained row by row: {chains}\n");
+    }
     let rows: Vec<Vec<String>> =
         fired.iter().map(|(rule, times)| vec![rule.clone(), times.to_string()]).collect();
     match rows.is_empty() {

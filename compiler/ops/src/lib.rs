@@ -60,11 +60,12 @@ pub trait Op: Clone + Debug + Eq + Ord + Hash + Default + Serialize + Deserializ
 }
 
 impl AnyOp {
-    /// The layout of the feature maps, operand 0 and the result, of the root for a fused operator; `None` where they
-    /// have none.
+    /// The layout of the feature maps, operand 0 and the result, of the root for a fused operator and of the first link
+    /// of a chain; `None` where they have none.
     pub fn layout(&self) -> Option<shape::Layout> {
         match self {
             AnyOp::Fused(fused) => fused.root.layout(),
+            AnyOp::Chain(chain) => chain.links.first().and_then(|link| link.op.layout()),
             _ => shape::Layout::ALL.into_iter().find(|&layout| self.in_layout(layout).as_ref() == Some(self)),
         }
     }

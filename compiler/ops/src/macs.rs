@@ -16,6 +16,10 @@ impl AnyOp {
             // A product in a prologue is summed, but it is not the root's.
             return fused.root.macs(&fused.root_inputs(inputs));
         }
+        if let AnyOp::Chain(chain) = self {
+            let links = chain.with_inputs(inputs).unwrap_or_default();
+            return links.iter().map(|(link, types)| link.op.macs(types)).fold(0, u64::saturating_add);
+        }
         match self.meaning(inputs) {
             Meaning::Compute(definition) => definition.stages.iter().map(stage).fold(0, u64::saturating_add),
             Meaning::View(_) | Meaning::Reshape | Meaning::Concat { .. } => 0,

@@ -5,6 +5,7 @@
 //! nothing here outside of `rules/`. Costs come from outside.
 
 mod bridge;
+mod chain;
 pub mod channels;
 mod cost;
 mod extract;
@@ -98,6 +99,8 @@ pub struct Optimized {
     pub dropped: Vec<Dropped>,
     /// Multiply-accumulates of one inference that this saves.
     pub macs_saved: u64,
+    /// Chains of kernels that are computed row by row.
+    pub chains: usize,
     /// Of the graph before and after, by the cost model: what several nodes use is paid once.
     pub cost_before: f64,
     pub cost: f64,
@@ -176,6 +179,10 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
     let entered = &saturated.entered;
     let names = bridge::names(graph, entered, &extracted);
     let optimized = bridge::leave(graph, entered, &extracted, &names)?;
+    let (optimized, chains) = match options.strategy {
+        Strategy::Saturate => chain::chain(optimized, cost)?,
+        Strategy::Off | Strategy::FirstMatch => (optimized, 0),
+    };
     Ok(Optimized {
         cost: prices(&optimized, cost).values().sum(),
         graph: optimized,
@@ -186,6 +193,7 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
         cost_before,
         dropped,
         macs_saved,
+        chains,
         nodes: entered.egraph.total_size(),
         classes: entered.egraph.number_of_classes(),
         complete: saturated.complete,

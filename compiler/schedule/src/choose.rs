@@ -12,7 +12,7 @@ use crate::{Loop, Schedule, estimate, pack, winograd};
 pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
     let direct = default_schedule(flat, target);
     let cycles = estimate::of(flat, &direct, target).cycles(target);
-    match winograd::cheapest(flat, target) {
+    match target.winograd.then(|| winograd::cheapest(flat, target)).flatten() {
         Some((form, estimate)) if estimate.cycles(target) < cycles => {
             Schedule { winograd: Some(form), ..direct }
         }

@@ -34,22 +34,32 @@ impl Joined {
         threads: usize,
         block: impl FnOnce(&mut Joined, Expr) -> Result<Vec<Stmt>, E>,
     ) -> Result<Vec<Stmt>, E> {
+        self.shared_out(count, threads, |joined, from, to| {
+            let var = joined.variable();
+            let body = block(joined, Expr::Loop(var))?;
+            Ok(vec![Stmt::For { var, from, to, step: 1, parallel: false, body }])
+        })
+    }
+
+    /// What `part` writes for places `from..to` of `0..count`: all of them, or on several threads a part for each, with
+    /// scratch of its own.
+    pub fn shared_out<E>(
+        &mut self,
+        count: usize,
+        threads: usize,
+        part: impl FnOnce(&mut Joined, Expr, Expr) -> Result<Vec<Stmt>, E>,
+    ) -> Result<Vec<Stmt>, E> {
         let parts = threads.min(count);
         if parts < 2 {
-            let var = self.variable();
-            let body = block(self, Expr::Loop(var))?;
-            let (from, to) = (Expr::int(0), Expr::int(count as i64));
-            return Ok(vec![Stmt::For { var, from, to, step: 1, parallel: false, body }]);
+            return part(self, Expr::int(0), Expr::int(count as i64));
         }
-        let (part, var) = (self.variable(), self.variable());
-        (self.parts, self.part) = (parts, Some(Expr::Loop(part)));
-        let body = block(self, Expr::Loop(var))?;
-        self.part = None;
+        let var = self.variable();
+        (self.parts, self.part) = (parts, Some(Expr::Loop(var)));
         let first = |part: Expr| part * Expr::int(count as i64) / Expr::int(parts as i64);
-        let (from, to) = (first(Expr::Loop(part)), first(Expr::Loop(part) + Expr::int(1)));
-        let body = vec![Stmt::For { var, from, to, step: 1, parallel: false, body }];
+        let body = part(self, first(Expr::Loop(var)), first(Expr::Loop(var) + Expr::int(1)))?;
+        self.part = None;
         let (from, to) = (Expr::int(0), Expr::int(parts as i64));
-        Ok(vec![Stmt::For { var: part, from, to, step: 1, parallel: true, body }])
+        Ok(vec![Stmt::For { var, from, to, step: 1, parallel: true, body }])
     }
 
     /// A variable for a loop around stages.

@@ -17,7 +17,7 @@ mod tensorize;
 mod winograd;
 
 pub use estimate::{Estimate, estimate, estimate_rows};
-pub use line_buffer::line_buffer;
+pub use line_buffer::{estimate_lines, line_buffer};
 pub use rows::{default_blocks, lower_rows, row_axes};
 pub use tensorize::{Unfit, tensorize};
 pub use winograd::Winograd;
@@ -193,15 +193,37 @@ pub fn lower(
 ) -> Result<Kernel, math::Unsupported> {
     let flat = flat::Flat::new(stage, operands, result);
     let schedule = choose::cheapest(&flat, target);
+    emitted(name, &flat, schedule, target)
+}
+
+/// Loops for `stage` through tiles of one form; `None` where such tiles can't make it.
+pub fn lower_tiles(
+    name: &str,
+    stage: &Stage,
+    operands: &[Operand],
+    result: &Destination,
+    form: Winograd,
+    target: &Target,
+) -> Result<Option<Kernel>, math::Unsupported> {
+    let flat = flat::Flat::new(stage, operands, result);
+    winograd::lower(name, &flat, form, target)
+}
+
+fn emitted(
+    name: &str,
+    flat: &flat::Flat,
+    schedule: Schedule,
+    target: &Target,
+) -> Result<Kernel, math::Unsupported> {
     let tiles = match schedule.winograd {
-        Some(form) => winograd::lower(name, &flat, form, target)?,
+        Some(form) => winograd::lower(name, flat, form, target)?,
         None => None,
     };
     let kernel = match tiles {
         Some(kernel) => kernel,
-        None => emit::emit(name, &flat, &schedule, target)?,
+        None => emit::emit(name, flat, &schedule, target)?,
     };
-    let estimate = estimate::of(&flat, &schedule, target);
+    let estimate = estimate::of(flat, &schedule, target);
     Ok(Kernel { estimate, stages: vec![schedule], ..kernel })
 }
 

@@ -1,14 +1,19 @@
 //! Stages of a definition computed into one another row by row: of what lies between two of them only the rows that the
 //! later one looks at exist, in a ring.
 //!
-//! Each stage is lowered as usual, for one row of its domain; the row's number is a loop variable around it.
+//! Each stage is lowered as usual, for one row of its domain; the row's number is a loop variable around it. On several
+//! threads each takes neighbouring rows of the result, with rings of its own; the rows that two of them look at are
+//! computed twice.
 
 use loops::affine::Affine;
 use loops::{Binary, Compare, Definition, Expr, LoopVar, Source, Stage, Stmt};
 use targets::Target;
 
+use crate::choose::{self, WORTH_THREADS};
+use crate::estimate::{Modelled, travel};
+use crate::flat::Flat;
 use crate::join::Joined;
-use crate::{Argument, Arranged, Destination, Operand, Unfit, View, lower_part};
+use crate::{Argument, Destination, Estimate, Kernel, Operand, Schedule, Unfit, View, lower_part};
 
 /// What stands for the row in a stage that is lowered for one.
 const ROW: LoopVar = LoopVar(u32::MAX);
@@ -17,27 +22,91 @@ const ROW: LoopVar = LoopVar(u32::MAX);
 /// convolution in its pointwise consumer, an expansion in its depthwise consumer, or all three.
 ///
 /// `rows` is the axis of all stages' domains that is walked; `operands` are the definition's, without its stages. The
-/// last stage is the only result, row-major.
+/// last stage is the only result, and goes to `result`.
 pub fn line_buffer(
     name: &str,
     definition: &Definition,
     rows: usize,
     operands: &[Operand],
+    result: &Destination,
     target: &Target,
-) -> Result<Arranged, Unfit> {
+) -> Result<Kernel, Unfit> {
+    let estimate = estimate_lines(definition, rows, operands, result, target)?;
+    let chain = Chain::new(definition, rows, operands, result, target)?;
     let last = definition.stages.len() - 1;
-    if definition.results != [last] {
-        return Err(Unfit("only the last stage may be a result".to_string()));
-    }
-    let windows =
-        definition.stages.iter().enumerate().skip(1).map(|(k, stage)| Window::of(stage, k - 1, rows));
-    let windows = windows.collect::<Result<Vec<Window>, Unfit>>()?;
     let places = (0..last).map(Argument::Scratch).chain([Argument::Result]).collect();
-    let mut chain = Chain { definition, rows, target, operands, windows, joined: Joined::new(places) };
-    let whole = Expr::int(chain.extent(last)? as i64);
-    let body = chain.rows_of(last, Expr::int(0), whole, 0)?;
-    let (nest, arguments) = chain.joined.into_nest(name, body);
-    Ok(Arranged { nest, arguments })
+    let height = chain.extent(last)?;
+    let threads = if estimate.cycles(target) >= WORTH_THREADS { target.threads } else { 1 };
+    let mut writer = Writer { chain, joined: Joined::new(vec![]), schedules: vec![None; last + 1] };
+    let mut joined = Joined::new(places);
+    let body = joined.shared_out(height, threads, |joined, from, to| {
+        std::mem::swap(&mut writer.joined, joined);
+        let body = writer.rows_of(last, from.clone(), to, from);
+        std::mem::swap(&mut writer.joined, joined);
+        body
+    })?;
+    let (nest, arguments) = joined.into_nest(name, body);
+    Ok(Kernel {
+        in_place: vec![false; arguments.len()],
+        nest,
+        arguments,
+        blocks: vec![],
+        stages: writer.schedules.into_iter().flatten().collect(),
+        estimate,
+    })
+}
+
+/// What [`line_buffer`] would take.
+pub fn estimate_lines(
+    definition: &Definition,
+    rows: usize,
+    operands: &[Operand],
+    result: &Destination,
+    target: &Target,
+) -> Result<Estimate, Unfit> {
+    let chain = Chain::new(definition, rows, operands, result, target)?;
+    let mut estimate = Estimate { start: target.costs.start, ..Estimate::default() };
+    let constant = |operand: &&Operand| operand.constant;
+    let bytes = |operand: &Operand| operand.len * operand.dtype.bytes();
+    let weights: usize = operands.iter().filter(constant).map(bytes).sum();
+    for (k, stage) in definition.stages.iter().enumerate() {
+        let (operands, result) = chain.around(k);
+        let flat = Flat::new(&chain.one_row(k), &operands, &result);
+        let schedule = choose::default_schedule(&flat, target);
+        let height = chain.extent(k)? as f64;
+        estimate.compute += height * (Modelled::new(&flat, &schedule, target).compute() + START_OF_ROW);
+        let ring: usize = chain.kept(k).iter().product::<usize>() * stage.dtype.bytes();
+        let row = (ring / chain.kept(k).get(rows).copied().unwrap_or(1).max(1)) as f64;
+        if k + 1 == definition.stages.len() {
+            estimate.memory += travel(stage.ty().bytes(), false, target);
+        } else if ring > 0 {
+            // Each row is written once, and read once for every row of its window.
+            estimate.memory += height * 2.0 * travel(ring, false, target) * row / ring as f64;
+        }
+        // All weights pass by for every row, from the second cache if they fit there.
+        let near = target.caches.get(1).is_some_and(|cache| 2 * weights <= cache.bytes);
+        let own: usize = reads_of(stage, operands.iter().filter(|operand| operand.constant)).map(bytes).sum();
+        let again = if near { travel(own, false, target) } else { travel(own, true, target) };
+        estimate.memory += travel(own, true, target) + (height - 1.0) * again;
+    }
+    let moving = operands.iter().filter(|operand| !operand.constant);
+    estimate.memory += moving.map(|operand| travel(bytes(operand), false, target)).sum::<f64>();
+    Ok(estimate)
+}
+
+/// Cycles of beginning a row of a stage: its addresses, the pipeline of its loops filled again.
+const START_OF_ROW: f64 = 40.0;
+
+/// Those of `operands` that a stage reads.
+fn reads_of<'a>(
+    stage: &'a Stage,
+    operands: impl Iterator<Item = &'a Operand> + 'a,
+) -> impl Iterator<Item = &'a Operand> + 'a {
+    operands.filter(|operand| {
+        [Some(&stage.body), stage.finish.as_ref()].into_iter().flatten().any(|expr| {
+            expr.any(&mut |node| matches!(node, Expr::Read { source, .. } if *source == operand.source))
+        })
+    })
 }
 
 /// The rows of the stage before that row `p` of a stage reads: `step · p + low ..= step · p + high`.
@@ -100,30 +169,25 @@ struct Chain<'a> {
     rows: usize,
     target: &'a Target,
     operands: &'a [Operand],
+    result: &'a Destination,
     /// `windows[k]`: what stage `k + 1` reads of stage `k`.
     windows: Vec<Window>,
-    joined: Joined,
 }
 
-impl Chain<'_> {
-    /// The stage's rows `from..to`; `first` is the first that is ever computed.
-    fn rows_of(&mut self, stage: usize, from: Expr, to: Expr, first: i64) -> Result<Vec<Stmt>, Unfit> {
-        let var = self.joined.variable();
-        let row = Expr::Loop(var);
-        let mut body = Vec::new();
-        if let Some(before) = stage.checked_sub(1) {
-            // The rows that this row needs and the one above it did not.
-            let window = self.windows[before];
-            let end = |row: Expr| row * Expr::int(window.step) + Expr::int(window.high + 1);
-            let first_before = (window.step * first + window.low).max(0);
-            let next = Expr::int(first_before).max(end(row.clone() - Expr::int(1)));
-            let is_first = Expr::compare(Compare::Eq, row.clone(), Expr::int(first));
-            let from = Expr::select(is_first, Expr::int(first_before), next);
-            let to = Expr::int(self.extent(before)? as i64).min(end(row.clone()));
-            body.extend(self.rows_of(before, from, to, first_before)?);
+impl<'a> Chain<'a> {
+    fn new(
+        definition: &'a Definition,
+        rows: usize,
+        operands: &'a [Operand],
+        result: &'a Destination,
+        target: &'a Target,
+    ) -> Result<Chain<'a>, Unfit> {
+        if definition.results != [definition.stages.len() - 1] {
+            return Err(Unfit("only the last stage may be a result".to_string()));
         }
-        body.extend(self.row_of(stage, &row)?);
-        Ok(vec![Stmt::For { var, from, to, step: 1, parallel: false, body }])
+        let later = definition.stages.iter().enumerate().skip(1);
+        let windows = later.map(|(k, stage)| Window::of(stage, k - 1, rows)).collect::<Result<_, Unfit>>()?;
+        Ok(Chain { definition, rows, target, operands, result, windows })
     }
 
     fn extent(&self, stage: usize) -> Result<usize, Unfit> {
@@ -152,8 +216,8 @@ impl Chain<'_> {
         }
     }
 
-    /// One row of a stage, lowered on its own and put into its place.
-    fn row_of(&mut self, stage: usize, row: &Expr) -> Result<Vec<Stmt>, Unfit> {
+    /// What a stage reads from, and where it goes.
+    fn around(&self, stage: usize) -> (Vec<Operand>, Destination) {
         let mut operands = self.operands.to_vec();
         if let Some(before) = stage.checked_sub(1) {
             let shape = self.kept(before);
@@ -165,12 +229,11 @@ impl Chain<'_> {
                 constant: false,
             });
         }
+        if stage + 1 == self.definition.stages.len() {
+            return (operands, self.result.clone());
+        }
         let shape = self.kept(stage);
-        let result = Destination { len: shape.iter().product(), view: View::contiguous(&shape) };
-        let kernel = lower_part("row", &self.one_row(stage), &operands, &result, self.target);
-        let kernel = kernel.map_err(|error| Unfit(error.to_string()))?;
-        let place = self.slot(stage, row.clone()) * Expr::int(result.view.strides[self.rows]);
-        Ok(self.joined.add(stage, kernel, &[(ROW, row.clone())], &place))
+        (operands, Destination { len: shape.iter().product(), view: View::contiguous(&shape) })
     }
 
     /// The stage with one row, numbered [`ROW`]; the rows that it reads are looked up in their ring.
@@ -189,5 +252,58 @@ impl Chain<'_> {
             })
         };
         Stage { body: place(&one.body), finish: one.finish.as_ref().map(place), ..one }
+    }
+}
+
+struct Writer<'a> {
+    chain: Chain<'a>,
+    joined: Joined,
+    /// Of each stage.
+    schedules: Vec<Option<Schedule>>,
+}
+
+impl Writer<'_> {
+    /// The stage's rows `from..to`; `first` is the first that is ever computed.
+    fn rows_of(&mut self, stage: usize, from: Expr, to: Expr, first: Expr) -> Result<Vec<Stmt>, Unfit> {
+        let var = self.joined.variable();
+        let row = Expr::Loop(var);
+        let mut body = Vec::new();
+        if let Some(before) = stage.checked_sub(1) {
+            // The rows that this row needs and the one above it did not.
+            let window = self.chain.windows[before];
+            let times = |row: Expr, add: i64| sum(row * Expr::int(window.step) + Expr::int(add));
+            let first_before = at_least_zero(times(first.clone(), window.low));
+            let next = first_before.clone().max(times(row.clone() - Expr::int(1), window.high + 1));
+            let is_first = Expr::compare(Compare::Eq, row.clone(), first);
+            let from = Expr::select(is_first, first_before.clone(), next);
+            let extent = Expr::int(self.chain.extent(before)? as i64);
+            let to = extent.min(times(row.clone(), window.high + 1));
+            body.extend(self.rows_of(before, from, to, first_before)?);
+        }
+        body.extend(self.row_of(stage, &row)?);
+        Ok(vec![Stmt::For { var, from, to, step: 1, parallel: false, body }])
+    }
+
+    /// One row of a stage, lowered on its own and put into its place.
+    fn row_of(&mut self, stage: usize, row: &Expr) -> Result<Vec<Stmt>, Unfit> {
+        let (operands, result) = self.chain.around(stage);
+        let one = self.chain.one_row(stage);
+        let kernel = lower_part("row", &one, &operands, &result, self.chain.target);
+        let kernel = kernel.map_err(|error| Unfit(error.to_string()))?;
+        self.schedules[stage] = kernel.stages.first().cloned();
+        let place = self.chain.slot(stage, row.clone()) * Expr::int(result.view.strides[self.chain.rows]);
+        Ok(self.joined.add(stage, kernel, &[(ROW, row.clone())], &place))
+    }
+}
+
+/// An index expression in its normal form.
+fn sum(expr: Expr) -> Expr {
+    Affine::of(&expr).to_expr()
+}
+
+fn at_least_zero(expr: Expr) -> Expr {
+    match &expr {
+        Expr::Const(scalar) => Expr::int(scalar.as_i64().max(0)),
+        _ => Expr::int(0).max(expr),
     }
 }

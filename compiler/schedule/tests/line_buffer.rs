@@ -2,7 +2,7 @@
 
 use ir::{DType, Tensor, TensorType};
 use loops::{Access, Definition, Expr, Fold, Source, Stage, evaluate, interpret};
-use schedule::{Argument, Operand, View, line_buffer};
+use schedule::{Argument, Destination, Operand, View, line_buffer};
 use targets::Target;
 
 const WIDTH: usize = 7;
@@ -38,6 +38,12 @@ fn images(shapes: &[&[usize]]) -> Vec<Tensor> {
     shapes.iter().enumerate().map(|(k, shape)| values(shape, k)).collect()
 }
 
+/// The last stage, row-major.
+fn whole(definition: &Definition) -> Destination {
+    let ty = definition.stages.last().unwrap().ty();
+    Destination { view: View::contiguous(&ty.shape), len: ty.elements() }
+}
+
 /// Runs the chain through line buffers; gives the elements of each of them.
 fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
     let expected = evaluate(definition, &operands.iter().collect::<Vec<_>>()).remove(0);
@@ -52,7 +58,8 @@ fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
             constant: k > 0,
         })
         .collect();
-    let kernel = line_buffer("chain", definition, 0, &described, &Target::preset(on).unwrap()).unwrap();
+    let target = Target::preset(on).unwrap();
+    let kernel = line_buffer("chain", definition, 0, &described, &whole(definition), &target).unwrap();
     let nan = |len: usize| Tensor::from_slice([len], &vec![f32::NAN; len]);
     let mut buffers: Vec<Tensor> = kernel
         .arguments
@@ -135,6 +142,7 @@ fn a_stage_that_reads_all_rows_is_refused() {
         constant: false,
     };
     let target = Target::preset("x86-64-v3").unwrap();
-    let error = line_buffer("k", &Definition::of(stages), 0, &[operand], &target).unwrap_err();
+    let definition = Definition::of(stages);
+    let error = line_buffer("k", &definition, 0, &[operand], &whole(&definition), &target).unwrap_err();
     assert_eq!(error.to_string(), "stage 1 does not read stage 0 at a window of rows");
 }

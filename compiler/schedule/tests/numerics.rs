@@ -34,6 +34,7 @@ fn target(fma: bool, round: bool) -> Target {
         instructions: vec![],
         runner: None,
         threads: 1,
+        winograd: true,
     }
 }
 

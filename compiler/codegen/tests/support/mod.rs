@@ -153,6 +153,7 @@ pub fn target(triple: &str, cpu: &str, features: &str, abi: &str, pointer_bits: 
         instructions: vec![],
         runner: None,
         threads: 1,
+        winograd: true,
     }
 }
 

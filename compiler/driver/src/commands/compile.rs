@@ -38,7 +38,7 @@ struct Dumped {
 
 /// `onnxc compile`: a model becomes an output directory.
 pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
-    let target = arguments.target.resolve()?;
+    let target = arguments.rewriting.allowed(arguments.target.resolve()?);
     // Before minutes of work, not after.
     output::foreign(&arguments.output)?;
     let progress = Progress::start();

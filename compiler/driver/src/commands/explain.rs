@@ -56,7 +56,7 @@ struct Node {
 
 /// `onnxc explain`: what became of a model's nodes, or of one of them.
 pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
-    let target = arguments.target.resolve()?;
+    let target = arguments.rewriting.allowed(arguments.target.resolve()?);
     let path = &arguments.model.model;
     let pins = arguments.model.pins.options();
     let file = fs::read(path).map_err(|error| {

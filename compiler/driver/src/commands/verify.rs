@@ -38,7 +38,7 @@ struct Case {
 
 /// `onnxc verify`: compiled code against the reference evaluator, or against expected outputs.
 pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
-    let target = arguments.target.resolve()?;
+    let target = arguments.rewriting.allowed(arguments.target.resolve()?);
     let place = place(arguments.on, &target)?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);

@@ -151,7 +151,13 @@ impl<'g, 't> Lowering<'g, 't> {
             && definition.stages.iter().all(|stage| stage.ty().elements() > 0)
         {
             let place = self.claimed_or_new(value);
-            if let Some(kernel) = self.rows(id, op, definition, &mut sources, &place, operands)? {
+            let kernel = match op {
+                AnyOp::Chain(chain) => {
+                    self.lines(op, definition, chain.rows, &mut sources, &place, operands)?
+                }
+                _ => self.rows(id, op, definition, &mut sources, &place, operands)?,
+            };
+            if let Some(kernel) = kernel {
                 let macs = op.macs(&self.types(operands));
                 self.call(id, kernel, &sources, &place, &op.label(), macs);
                 self.places.insert(value, place);
@@ -222,6 +228,25 @@ impl<'g, 't> Lowering<'g, 't> {
             let target = lowering.target;
             schedule::lower_rows(&op.label(), definition, &blocks, &described, &destination, target)
                 .map_err(|unsupported| lowering.unsupported(id, &unsupported))
+        };
+        self.on_vectors(sources, operands, &schedule)
+    }
+
+    /// All stages as one kernel, each row computed as the next stage needs it; `None` where they do not fit.
+    fn lines(
+        &mut self,
+        op: &AnyOp,
+        definition: &Definition,
+        rows: usize,
+        sources: &mut [(Source, Located)],
+        place: &Located,
+        operands: &[Value],
+    ) -> Result<Option<Kernel>, LowerError> {
+        let destination = self.destination(place);
+        let schedule = |lowering: &Self, sources: &[(Source, Located)]| {
+            let described = lowering.described(sources);
+            let (name, target) = (op.label(), lowering.target);
+            Ok(schedule::line_buffer(&name, definition, rows, &described, &destination, target).ok())
         };
         self.on_vectors(sources, operands, &schedule)
     }

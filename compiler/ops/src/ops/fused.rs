@@ -76,6 +76,9 @@ impl AnyOp {
     pub fn label(&self) -> String {
         match self {
             AnyOp::Fused(fused) => fused.root.label(),
+            AnyOp::Chain(chain) => {
+                chain.links.iter().map(|link| link.op.label()).collect::<Vec<_>>().join("_")
+            }
             other => other.kind().name().to_owned(),
         }
     }

@@ -17,6 +17,7 @@ crate::gather::ops! {
     cast::Cast,
     ceil::Ceil,
     celu::Celu,
+    chain::Chain,
     clip::Clip,
     concat::Concat,
     conv::Conv,
