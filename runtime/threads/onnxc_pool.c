@@ -45,16 +45,21 @@ static uint32_t next_round(struct onnxc_pool *pool, uint32_t seen)
         relax();
     }
     pthread_mutex_lock(&pool->lock);
-    while ((round = __atomic_load_n(&pool->round, __ATOMIC_ACQUIRE)) == seen)
+    __atomic_fetch_add(&pool->asleep, 1, __ATOMIC_SEQ_CST);
+    while ((round = __atomic_load_n(&pool->round, __ATOMIC_SEQ_CST)) == seen)
         pthread_cond_wait(&pool->wake, &pool->lock);
+    __atomic_fetch_sub(&pool->asleep, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&pool->lock);
     return round;
 }
 
+/* Begins a round. Whoever is not counted as asleep by now will look at `round` once more before it sleeps. */
 static void announce(struct onnxc_pool *pool)
 {
+    __atomic_fetch_add(&pool->round, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&pool->asleep, __ATOMIC_SEQ_CST) == 0)
+        return;
     pthread_mutex_lock(&pool->lock);
-    __atomic_fetch_add(&pool->round, 1, __ATOMIC_RELEASE);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -104,6 +109,7 @@ int onnxc_pool_start(struct onnxc_pool *pool, int32_t threads)
     pool->next = 0;
     pool->busy = 0;
     pool->round = 0;
+    pool->asleep = 0;
     pool->stopped = 0;
     int error = pthread_mutex_init(&pool->lock, NULL);
     if (error)

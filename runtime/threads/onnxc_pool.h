@@ -27,6 +27,7 @@ struct onnxc_pool {
     int32_t next;   /* The first iteration that nobody has taken. */
     int32_t busy;   /* Workers that have not finished this round. */
     uint32_t round; /* Grows with every loop. */
+    int32_t asleep; /* Workers that wait to be woken. */
     int32_t stopped;
 };
 
