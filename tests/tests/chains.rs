@@ -1,5 +1,5 @@
 //! Kernels that are computed into one another row by row, and on several threads, give what the reference evaluator
-//! says: random inverted bottlenecks for a machine whose memory is so slow that everything is chained that can be.
+//! says: random inverted bottlenecks for a machine on which everything is chained that can be.
 
 use ir::{DType, Float, Tensor, TensorType, Value};
 use onnxc::{Artifact, Model, Options, Watch};
@@ -25,7 +25,7 @@ struct Block {
 }
 
 fn any_block() -> impl Strategy<Value = Block> {
-    (1usize..24, prop_oneof![Just(3usize), Just(5)], 1usize..3, 1usize..4, any::<bool>()).prop_map(
+    (2usize..24, prop_oneof![Just(3usize), Just(5)], 1usize..3, 1usize..4, any::<bool>()).prop_map(
         |(channels, taps, stride, expansion, residual)| Block { channels, taps, stride, expansion, residual },
     )
 }
@@ -44,7 +44,8 @@ impl Network {
         let w = self.graph.constant("", weights);
         let bias = self.random.tensor(&[out]);
         let b = self.graph.constant("", bias);
-        let window = Window { strides: vec![stride; 2], dilations: vec![1; 2], pads: vec![(taps / 2, taps / 2); 2] };
+        let window =
+            Window { strides: vec![stride; 2], dilations: vec![1; 2], pads: vec![(taps / 2, taps / 2); 2] };
         let op = Conv { window, group, layout: Layout::ChannelsFirst };
         self.graph.apply(name, op.into(), &[x, w, b]).unwrap()[0]
     }
@@ -74,13 +75,11 @@ fn network(blocks: &[Block], extents: (usize, usize), seed: u64) -> Graph {
     network.graph
 }
 
-fn slow_memory(threads: usize) -> Target {
+/// A machine on which beginning a kernel is so dear that everything is chained that can be, and worth threads.
+fn slow_starts(threads: usize) -> Target {
     let mut target = Target::host().unwrap();
     target.threads = threads;
-    for cache in &mut target.caches {
-        (cache.bytes, cache.bytes_per_cycle) = (64, 0.01);
-    }
-    target.costs.memory = 0.01;
+    target.costs.start = 1e9;
     target
 }
 
@@ -119,9 +118,9 @@ proptest! {
         let x = [Random::new(seed + 1).tensor(&graph.node(graph.inputs()[0]).types[0].shape)];
         let wanted = ops::evaluate(&graph, &x);
         for threads in 1..=3 {
-            let artifact = compiled(&graph, &slow_memory(threads)).map_err(TestCaseError::fail)?;
-            let chained = artifact.metadata.kernels.iter().any(|kernel| kernel.kernel.contains("conv_conv"));
-            prop_assert!(chained, "nothing is chained");
+            let artifact = compiled(&graph, &slow_starts(threads)).map_err(TestCaseError::fail)?;
+            let kernels: Vec<&str> = artifact.metadata.kernels.iter().map(|k| k.kernel.as_str()).collect();
+            prop_assert!(kernels.iter().any(|kernel| kernel.contains("conv_conv")), "{:?}", kernels);
             let (together, alone) = outputs(&artifact, &x);
             prop_assert_eq!(&together, &alone, "threads give other bits");
             prop_assert_eq!(compare(&wanted[0], &together[0], TOLERANCE), Ok(()));

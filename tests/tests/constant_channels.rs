@@ -88,7 +88,8 @@ fn with(channels: ConstantChannels) -> Options {
 #[test]
 fn models_give_the_same_bits_and_lose_multiplications() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = Target::host().unwrap();
+    // Whether tiles pay depends on how wide a map is, and tiles round otherwise.
+    let target = Target { winograd: false, ..Target::host().unwrap() };
     let shared = root.join("../../shared/models");
     let models: [(PathBuf, f64); 2] =
         [(root.join("models/sparse.onnx"), 0.3), (shared.join("real/tiny_vww_f32.onnx"), 0.45)];
