@@ -10,7 +10,7 @@
 use std::f32::consts::{LN_2, LOG2_E, PI};
 
 use ir::{DType, Scalar};
-use loops::{Binary, Compare, Expr, Type, Unary};
+use loops::{Binary, Compare, Expr, Reg, Type, Unary};
 use targets::Target;
 
 /// A function that cannot be expanded for an element type.
@@ -100,6 +100,45 @@ pub fn expand_binary(
         d if d.is_int() && op == Binary::Mod => Ok(math.int_mod(a, b)),
         dtype => Err(Unsupported { function: format!("{op:?}").to_lowercase(), dtype }),
     }
+}
+
+/// Operations that `op` of a float takes on `target`: those that it is expanded into.
+pub fn operations(op: Unary, target: &Target) -> usize {
+    counted(|ty, x, bind| expand(op, x, ty, target, bind))
+}
+
+/// As [`operations`], of a power; a constant exponent may make it a product.
+pub fn power_operations(exponent: &Expr, target: &Target) -> usize {
+    let exponent = constant_of(exponent).map(|_| exponent.clone());
+    counted(|ty, x, bind| expand_binary(Binary::Pow, x.clone(), exponent.unwrap_or(x), ty, target, bind))
+}
+
+fn counted(expand: impl FnOnce(Type, Expr, Bind) -> Result<Expr, Unsupported>) -> usize {
+    let mut count = 0;
+    let mut add = |value: &Expr| {
+        value.any(&mut |node| {
+            count += usize::from(is_operation(node));
+            false
+        });
+    };
+    let value = expand(Type { dtype: DType::F32, lanes: 1 }, Expr::Reg(Reg(0)), &mut |_, value| {
+        add(&value);
+        Expr::Reg(Reg(0))
+    });
+    value.iter().for_each(&mut add);
+    count
+}
+
+fn is_operation(node: &Expr) -> bool {
+    matches!(
+        node,
+        Expr::Unary(..)
+            | Expr::Binary(..)
+            | Expr::Compare(..)
+            | Expr::MulAdd(..)
+            | Expr::Select { .. }
+            | Expr::Cast(..)
+    )
 }
 
 fn name(op: Unary) -> String {
