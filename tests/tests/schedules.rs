@@ -245,6 +245,10 @@ fn reductions() {
             check(Reduce { kind, axes, keep_axes: true }, &[f32s(&[3, 10, 37])], &[false]);
         }
     }
+    // Whole blocks of vectors, whole vectors, and a part of one.
+    for kind in [ReduceKind::Sum, ReduceKind::Min, ReduceKind::L2, ReduceKind::LogSumExp] {
+        check(Reduce { kind, axes: vec![1], keep_axes: false }, &[f32s(&[2, 203])], &[false]);
+    }
     check(ArgReduce { axis: 1, ..ArgReduce::default() }, &[f32s(&[3, 10, 5])], &[false]);
     check(ArgReduce { axis: 2, last: true, ..ArgReduce::default() }, &[f32s(&[3, 4, 19])], &[false]);
 }

@@ -6,7 +6,7 @@ use loops::{Binary, Expr};
 use targets::Target;
 
 use crate::flat::{Flat, dtype_of};
-use crate::{Loop, Schedule, estimate, pack, winograd};
+use crate::{Loop, Schedule, estimate, math, pack, winograd};
 
 /// The default schedule in the form that the cost model likes best.
 pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
@@ -25,10 +25,13 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
     let lanes = lanes(flat, target);
     let domain = flat.axes_where(false).rev().find(|&axis| runs_along(flat, axis, lanes));
     let reduction = || flat.axes_where(true).rev().find(|&axis| lanes > 1 && folds_along(flat, axis, lanes));
-    let vector_axis = domain.or_else(reduction);
-    let lanes = match vector_axis {
-        Some(axis) => lanes.min(flat.axes[axis].extent.next_power_of_two()),
-        None => 1,
+    let (vector_axis, lanes) = match domain.or_else(reduction) {
+        Some(axis) => (Some(axis), lanes.min(flat.axes[axis].extent.next_power_of_two())),
+        // A map that reads across: element by element, a few of them at once.
+        None if flat.fold.is_none() => {
+            (flat.axes_where(false).rev().find(|&axis| runs_along(flat, axis, 1)), 1)
+        }
+        None => (None, 1),
     };
     let tile_axis = flat.fold.and_then(|_| tile_axis(flat, vector_axis));
     let (tile, vectors) = register_tile(flat, vector_axis, tile_axis, lanes, target);
@@ -128,6 +131,15 @@ fn used_as_value(flat: &Flat, axis: usize) -> bool {
     outside(&flat.body, &atom) || outside(&flat.finish, &atom)
 }
 
+/// Another axis of a map along which lies side by side what `axis` reads from places far apart: the two of a transpose.
+fn read_across(flat: &Flat, axis: usize) -> Option<usize> {
+    let far = |address: &Affine| !matches!(address.coefficient(&Expr::Axis(axis)), 0 | 1);
+    let loads: Vec<Affine> =
+        flat.loads().into_iter().map(|(_, address)| address).filter(|address| far(address)).collect();
+    let dense = |other: &usize| loads.iter().any(|load| load.coefficient(&Expr::Axis(*other)) == 1);
+    flat.axes_where(false).find(dense).filter(|_| flat.fold.is_none())
+}
+
 /// The domain axis along which most loads stay the same, the innermost of equals.
 fn tile_axis(flat: &Flat, vector_axis: Option<usize>) -> Option<usize> {
     let loads = flat.loads();
@@ -147,7 +159,7 @@ pub(crate) struct Loads {
 }
 
 impl Loads {
-    pub fn of(expr: &Expr, vector_axis: Option<usize>, tile_axis: Option<usize>) -> Loads {
+    pub fn of(expr: &Expr, vector_axis: Option<usize>, tile_axis: Option<usize>, target: &Target) -> Loads {
         let mut counts = Loads { rows: 0, vectors: 0, both: 0, operations: 0, row_operations: 0 };
         let moves = |address: &Affine, axis: Option<usize>| {
             axis.is_some_and(|axis| {
@@ -165,7 +177,11 @@ impl Loads {
                         (false, false) => (),
                     }
                 }
-                _ if operations(node) > 0 => {
+                _ => {
+                    let operations = operations(node, target);
+                    if operations == 0 {
+                        return false;
+                    }
                     let varies = |node: &Expr| match node {
                         Expr::Load { index, .. } => moves(&Affine::of(index), vector_axis),
                         other => {
@@ -173,11 +189,9 @@ impl Loads {
                                 || *other == Expr::Folded
                         }
                     };
-                    counts.operations += operations(node);
-                    counts.row_operations +=
-                        if node.any(&mut |node| varies(node)) { 0 } else { operations(node) };
+                    counts.operations += operations;
+                    counts.row_operations += if node.any(&mut |node| varies(node)) { 0 } else { operations };
                 }
-                _ => (),
             }
             false
         });
@@ -186,11 +200,14 @@ impl Loads {
 }
 
 /// What the operation at the root of an expression counts, without its operands; index arithmetic counts nothing.
-fn operations(expr: &Expr) -> usize {
+fn operations(expr: &Expr, target: &Target) -> usize {
     match expr {
-        // An elementary function is a polynomial of some ten terms.
-        Expr::Unary(op, _) if !crate::math::is_instruction(*op) => 10,
-        Expr::Binary(Binary::Pow | Binary::Mod | Binary::Rem, a, _) if !crate::flat::is_index(a) => 10,
+        Expr::Unary(op, _) if !math::is_instruction(*op) => math::operations(*op, target),
+        Expr::Binary(Binary::Pow, a, exponent) if !crate::flat::is_index(a) => {
+            math::power_operations(exponent, target)
+        }
+        // Of floats a few divisions with what they round off, of integers a slow instruction.
+        Expr::Binary(Binary::Mod | Binary::Rem, a, _) if !crate::flat::is_index(a) => 10,
         Expr::Unary(..) | Expr::Binary(..) | Expr::Compare(..) if !crate::flat::is_index(expr) => 1,
         _ => 0,
     }
@@ -204,12 +221,18 @@ fn register_tile(
     lanes: usize,
     target: &Target,
 ) -> (usize, usize) {
-    let loads = Loads::of(&flat.body, vector_axis, tile_axis);
+    let loads = Loads::of(&flat.body, vector_axis, tile_axis, target);
     let Some(vector_axis) = vector_axis else { return (1, 1) };
     let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
     if flat.fold.is_none() {
-        // A map: a few independent elements hide latencies; long expressions have enough of their own.
-        let most = if loads.operations > 8 { 1 } else { 4 };
+        // A map: a few independent elements hide latencies; long expressions have enough of their own. What is read
+        // across goes to half a line of a cache.
+        let across = lanes == 1 && !target.caches.is_empty() && read_across(flat, vector_axis).is_some();
+        let most = match loads.operations {
+            9.. => 1,
+            _ if across => 8,
+            _ => 4,
+        };
         return (1, most.min(columns));
     }
     let rows = tile_axis.map_or(1, |axis| flat.axes[axis].extent);
@@ -321,7 +344,7 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
         flat.axes_where(false).filter(|&a| !special(a) && !packed_outer(a)).map(Loop::Axis).collect();
     let vector = vector_axis.map(Loop::Axis);
     let tile = schedule.tile_axis.map(Loop::Axis);
-    let loads = Loads::of(&flat.body, vector_axis, schedule.tile_axis);
+    let loads = Loads::of(&flat.body, vector_axis, schedule.tile_axis, target);
 
     let constants: usize =
         packings.iter().map(|p| p.len() * flat.operands[p.buffer.0 as usize].dtype.bytes()).sum();
@@ -329,7 +352,14 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
     let activations: usize = moving.iter().map(|o| o.len * o.dtype.bytes()).max().unwrap_or(0);
     let cache = |level: usize| target.caches.get(level).map_or(usize::MAX, |cache| cache.bytes);
     let mut order: Vec<Loop> = outer.collect();
-    if loads.both > 0 || constants == 0 || constants <= cache(0) / 2 {
+    // The lines that a few elements are read from, across, are read to their ends before the next few.
+    let across = vector_axis.filter(|_| schedule.lanes == 1 && !target.caches.is_empty());
+    let across = across.and_then(|axis| read_across(flat, axis)).map(Loop::Axis);
+    if let Some(along) = across.filter(|along| others.contains(along)) {
+        order.extend(others.into_iter().filter(|other| *other != along));
+        order.extend(vector);
+        order.push(along);
+    } else if loads.both > 0 || constants == 0 || constants <= cache(0) / 2 {
         // Every load moves with the vectors (depthwise, pooling, maps), or all constants stay near: the inputs of
         // one row are used up before the next.
         order.extend(others);

@@ -118,8 +118,8 @@ impl<'a> Modelled<'a> {
             steps *= (extent(vector_axis) as f64 / (schedule.lanes * schedule.vectors) as f64).ceil();
         }
         let held: f64 = self.guards.iter().map(|guard| share(guard, &flat.axes)).product();
-        let body = Loads::of(&self.body, Some(vector_axis), schedule.tile_axis);
-        let finish = Loads::of(&flat.finish, Some(vector_axis), schedule.tile_axis);
+        let body = Loads::of(&self.body, Some(vector_axis), schedule.tile_axis, self.target);
+        let finish = Loads::of(&flat.finish, Some(vector_axis), schedule.tile_axis, self.target);
         let parts = |extent: usize, step: usize| {
             [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
         };
@@ -142,7 +142,7 @@ impl<'a> Modelled<'a> {
     /// Without an axis to go along: element after element.
     fn alone(&self) -> f64 {
         let points: f64 = self.flat.axes.iter().map(|axis| axis.extent as f64).product();
-        let body = Loads::of(&self.body, None, None);
+        let body = Loads::of(&self.body, None, None, self.target);
         let loads = self.flat.loads().len() as f64;
         points * self.scalar(body.operations as f64 + 1.0, loads + 1.0)
     }

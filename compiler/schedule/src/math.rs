@@ -10,7 +10,7 @@
 use std::f32::consts::{LN_2, LOG2_E, PI};
 
 use ir::{DType, Scalar};
-use loops::{Binary, Compare, Expr, Type, Unary};
+use loops::{Binary, Compare, Expr, Reg, Type, Unary};
 use targets::Target;
 
 /// A function that cannot be expanded for an element type.
@@ -102,6 +102,45 @@ pub fn expand_binary(
     }
 }
 
+/// Operations that `op` of a float takes on `target`: those that it is expanded into.
+pub fn operations(op: Unary, target: &Target) -> usize {
+    counted(|ty, x, bind| expand(op, x, ty, target, bind))
+}
+
+/// As [`operations`], of a power; a constant exponent may make it a product.
+pub fn power_operations(exponent: &Expr, target: &Target) -> usize {
+    let exponent = constant_of(exponent).map(|_| exponent.clone());
+    counted(|ty, x, bind| expand_binary(Binary::Pow, x.clone(), exponent.unwrap_or(x), ty, target, bind))
+}
+
+fn counted(expand: impl FnOnce(Type, Expr, Bind) -> Result<Expr, Unsupported>) -> usize {
+    let mut count = 0;
+    let mut add = |value: &Expr| {
+        value.any(&mut |node| {
+            count += usize::from(is_operation(node));
+            false
+        });
+    };
+    let value = expand(Type { dtype: DType::F32, lanes: 1 }, Expr::Reg(Reg(0)), &mut |_, value| {
+        add(&value);
+        Expr::Reg(Reg(0))
+    });
+    value.iter().for_each(&mut add);
+    count
+}
+
+fn is_operation(node: &Expr) -> bool {
+    matches!(
+        node,
+        Expr::Unary(..)
+            | Expr::Binary(..)
+            | Expr::Compare(..)
+            | Expr::MulAdd(..)
+            | Expr::Select { .. }
+            | Expr::Cast(..)
+    )
+}
+
 fn name(op: Unary) -> String {
     format!("{op:?}").to_lowercase()
 }
@@ -115,8 +154,11 @@ fn constant_of(expr: &Expr) -> Option<f64> {
     }
 }
 
+/// e^r for |r| ≤ ln 2: 0.24 ULP.
+const EXP: [f32; 8] =
+    [1.0, 1.0, 0.50000036, 0.16666616, 0.041661195, 0.008335964, 0.0014105557, 0.00019631025];
 /// (e^r − 1 − r) / r² for |r| ≤ ln 2 / 2: 0.06 ULP of e^r.
-const EXP: [f32; 5] = [0.49999994, 0.16666515, 0.04166823, 0.008369384, 0.0013825445];
+const EXP_LESS_ONE: [f32; 5] = [0.49999994, 0.16666515, 0.04166823, 0.008369384, 0.0013825445];
 /// (log(1+f) − f + f²/2) / f³ for √½ ≤ 1+f ≤ √2: 0.1 ULP.
 const LOG: [f32; 8] =
     [0.3333333, -0.2500082, 0.20001246, -0.16623415, 0.14201461, -0.13159412, 0.12763, -0.076379724];
@@ -130,8 +172,6 @@ const ASIN: [f32; 5] = [0.16666752, 0.0749531, 0.045469023, 0.024185466, 0.04215
 const ATAN: [f32; 5] = [-0.33333316, 0.1999853, -0.14244425, 0.10599417, -0.060906272];
 /// (sinh x − x) / x³ in x² for |x| ≤ 1: 0.006 ULP.
 const SINH: [f32; 4] = [0.16666667, 0.008333315, 0.00019841664, 2.7899996e-6];
-/// (tanh x − x) / x³ in x² for |x| ≤ 0.625: 0.08 ULP.
-const TANH: [f32; 5] = [-0.3333328, 0.13331416, -0.05373794, 0.020634118, -0.005700092];
 /// (asinh x − x) / x³ in x² for |x| ≤ ½: 0.001 ULP.
 const ASINH: [f32; 6] = [-0.16666666, 0.07499907, -0.044616096, 0.03003357, -0.020049587, 0.009256639];
 /// (atanh x − x) / x³ in x² for |x| ≤ ½: 0.02 ULP.
@@ -141,9 +181,25 @@ const ACOSH: [f32; 5] = [-0.08333322, 0.018746609, -0.0055479473, 0.0017603098, 
 /// erf x / x − 1 in x² for |x| ≤ 1: 0.03 ULP.
 const ERF: [f32; 7] =
     [0.12837917, -0.37612626, 0.11283583, -0.026853692, 0.005188074, -0.0008007878, 7.846108e-5];
-/// log(1 − erf x) for 1 ≤ x ≤ 4: 0.02 ULP of erf x.
-const ERFC_LOG: [f32; 7] =
-    [-0.0003415222, -1.1270891, -0.638145, -0.10310645, 0.021837832, -0.0029475745, 0.00018636751];
+/// erf x in x − [`ERF_CENTRE`] for 1 ≤ x ≤ [`ERF_ONE`]: 0.58 ULP.
+const ERF_LARGE: [f32; 13] = [
+    0.9985373,
+    0.007142522,
+    -0.016070371,
+    0.021720547,
+    -0.019082403,
+    0.010677392,
+    -0.002910353,
+    -0.00071062846,
+    0.0010164898,
+    -0.0003306071,
+    -3.360254e-5,
+    4.854147e-5,
+    -9.1480415e-6,
+];
+const ERF_CENTRE: f32 = 2.25;
+/// From here on the polynomial gives 1, as erf does.
+const ERF_ONE: f32 = 3.875;
 /// (atanh s − s) / s³ in s² for |s| ≤ (√2 − 1) / (√2 + 1): 0.014 ULP.
 const ATANH_SMALL: [f32; 3] = [0.33333388, 0.19988784, 0.14935756];
 
@@ -173,6 +229,8 @@ const REDUCED: f32 = 0.79;
 
 /// Adding it rounds a small float to an integer, which then stands in the low bits.
 const MAGIC: f32 = 12_582_912.0; // 1.5 · 2²³
+/// Of an exponent in the bits of a float.
+const BIAS: f32 = 127.0;
 const SIGN_BIT: i32 = i32::MIN;
 const MANTISSA: i32 = 0x007f_ffff;
 /// The bits of √½.
@@ -330,7 +388,7 @@ impl Math<'_> {
             Unary::Ceil => self.ceil(&x),
             Unary::Round => self.round(&x),
             Unary::Trunc => self.trunc(&x),
-            Unary::Exp => self.exp(&x, None, 0),
+            Unary::Exp => self.exp(&x, None, 1.0),
             Unary::Log => self.log(&x),
             Unary::Sin => self.sin_or_cos(&x, 0),
             Unary::Cos => self.sin_or_cos(&x, 1),
@@ -403,36 +461,40 @@ impl Math<'_> {
 
     // Exponentials.
 
-    /// `e^(x + tail) · 2^shift`; overflows to infinity and underflows gradually.
-    fn exp(&mut self, x: &Expr, tail: Option<Expr>, shift: i32) -> Expr {
+    /// `(r, 2^k)` with `x = r + k · period · ln 2` and `|r|` at most half of that period, for `|k|` below [`BIAS`].
+    fn reduce_exponent(&mut self, x: &Expr, period: f32) -> (Expr, Expr) {
+        // The nearest integer and the bias stand in the low bits, and the shift leaves nothing but these.
+        let magic = MAGIC + BIAS;
+        let shifted = self.mul_add(x.clone(), self.float(LOG2_E / period), self.float(magic));
+        let shifted = self.keep(shifted);
+        let k = self.keep(shifted.clone() - self.float(magic));
+        let r = self.mul_add(k.clone(), self.float(-LN_2_HIGH * period), x.clone());
+        let r = self.keep(r);
+        let r = self.mul_add(k, self.float(-LN_2_LOW * period), r);
+        let power = self.as_float(self.shift(Binary::ShiftLeft, self.as_int(shifted), 23));
+        (self.keep(r), self.keep(power))
+    }
+
+    /// `e^(x + tail) · factor`, the factor a power of two near 1; overflows to infinity and underflows gradually.
+    fn exp(&mut self, x: &Expr, tail: Option<Expr>, factor: f32) -> Expr {
         // Constants first: `min` and `max` then pass a NaN on.
         let x = self.keep(self.float(-105.0).max(self.float(90.0).min(x.clone())));
-        let shifted = self.mul_add(x.clone(), self.float(LOG2_E), self.float(MAGIC));
-        let shifted = self.keep(shifted);
-        let n = self.keep(shifted.clone() - self.float(MAGIC));
-        let r = self.mul_add(n.clone(), self.float(-LN_2_HIGH), x);
-        let r = self.keep(r);
-        let mut r = self.mul_add(n, self.float(-LN_2_LOW), r);
+        // The power of two may be too large or too small for a float; its root is not.
+        let (mut r, root) = self.reduce_exponent(&x, 2.0);
         if let Some(tail) = tail {
-            r = r + tail;
+            r = self.keep(r + tail);
         }
-        let r = self.keep(r);
-        let p = self.polynomial(&r, &EXP);
-        let value = self.mul_add(r.clone() * r.clone(), p, r) + self.float(1.0);
-        let value = self.keep(value);
-        // Two factors, because 2^n itself may be too large or too small for a float.
-        let n = self.as_int(shifted) - self.int(MAGIC.to_bits() as i32 - shift);
-        let n = self.keep_as(DType::I32, n);
-        let half = self.keep_as(DType::I32, self.shift(Binary::ShiftRight, n.clone(), 1));
-        let power = |n: Expr| self.as_float(self.shift(Binary::ShiftLeft, n + self.int(127), 23));
-        let value = value * power(half.clone()) * power(n - half);
-        self.keep(value)
+        let mut value = self.polynomial(&r, &EXP);
+        if factor != 1.0 {
+            value = value * self.float(factor);
+        }
+        self.keep(value * root.clone() * root)
     }
 
     fn sinh(&mut self, x: &Expr) -> Expr {
         let magnitude = self.abs(x);
         let small = self.odd(&magnitude, &SINH);
-        let half = self.exp(&magnitude, None, -1);
+        let half = self.exp(&magnitude, None, 0.5);
         let large = half.clone() - self.float(0.25) / half;
         let value = Expr::select(self.less_than(&magnitude, 1.0), small, large);
         self.with_sign(value, x)
@@ -440,16 +502,22 @@ impl Math<'_> {
 
     fn cosh(&mut self, x: &Expr) -> Expr {
         let magnitude = self.abs(x);
-        let half = self.exp(&magnitude, None, -1);
+        let half = self.exp(&magnitude, None, 0.5);
         half.clone() + self.float(0.25) / half
     }
 
+    /// `(e^2x − 1) / (e^2x − 1 + 2)`, the numerator without the cancellation.
     fn tanh(&mut self, x: &Expr) -> Expr {
+        // Beyond, the quotient is 1.
         let magnitude = self.abs(x);
-        let small = self.odd(&magnitude, &TANH);
-        let e = self.exp(&(magnitude.clone() + magnitude.clone()), None, 0);
-        let large = self.float(1.0) - self.float(2.0) / (e + self.float(1.0));
-        let value = Expr::select(self.less_than(&magnitude, 0.625), small, large);
+        let magnitude = self.float(10.0).min(magnitude);
+        let twice = self.keep(magnitude.clone() + magnitude);
+        let (r, power) = self.reduce_exponent(&twice, 1.0);
+        let p = self.polynomial(&r, &EXP_LESS_ONE);
+        let less_one = self.mul_add(r.clone() * r.clone(), p, r);
+        let less_one = self.mul_add(less_one, power.clone(), power - self.float(1.0));
+        let less_one = self.keep(less_one);
+        let value = less_one.clone() / (less_one + self.float(2.0));
         self.with_sign(value, x)
     }
 
@@ -458,10 +526,9 @@ impl Math<'_> {
         let square = self.keep(x.clone() * x.clone());
         let p = self.polynomial(&square, &ERF);
         let small = self.mul_add(magnitude.clone(), p, magnitude.clone());
-        let clamped = self.keep(self.float(4.0).min(magnitude.clone()));
-        let exponent = self.polynomial(&clamped, &ERFC_LOG);
-        let complement = self.exp(&exponent, None, 0);
-        let large = self.float(1.0) - complement;
+        let centred = self.float(ERF_ONE).min(magnitude.clone()) - self.float(ERF_CENTRE);
+        let centred = self.keep(centred);
+        let large = self.polynomial(&centred, &ERF_LARGE);
         let value = Expr::select(self.less_than(&magnitude, 1.0), small, large);
         self.with_sign(value, x)
     }
@@ -729,7 +796,7 @@ impl Math<'_> {
         // Beyond the range of the exponential the tail says nothing, and may be ∞ − ∞.
         let magnitude = self.abs(&product);
         let tail = self.keep(Expr::select(self.less_than(&magnitude, 120.0), tail, self.float(0.0)));
-        let power = self.exp(&product, Some(tail), 0);
+        let power = self.exp(&product, Some(tail), 1.0);
 
         let zero = self.equals(&base, 0.0);
         let zero = self.keep_as(DType::Bool, zero);

@@ -2,10 +2,11 @@
 
 use ir::DType;
 use loops::affine::Affine;
-use loops::{Binary, Expr, Fold, Reg, Stmt, Type};
+use loops::{Binary, Expr, Fold, Reg, Stmt, Type, Unary};
 
 use super::value::Place;
 use super::{Emitter, computed};
+use crate::flat::{Flat, dtype_of};
 use crate::range::decide;
 
 impl Emitter<'_> {
@@ -209,8 +210,8 @@ impl Emitter<'_> {
         self.broadcast(expr, value, lanes, place.lanes)
     }
 
-    /// Vectors along a reduction axis: several accumulators a row, folded into one number at the end; what is left of
-    /// the axis is added element by element.
+    /// Vectors along a reduction axis: several accumulators a row, folded into one number at the end; what even a last
+    /// vector leaves of the axis is added element by element.
     fn horizontal(&mut self, fold: Fold, axis: usize) {
         let lanes = self.schedule.lanes;
         let extent = self.flat.axes[axis].extent;
@@ -219,25 +220,32 @@ impl Emitter<'_> {
         let scalar = Type { dtype, lanes: 1 };
         let (identity, rows) = (fold.identity(dtype), self.rows);
         let chunk = lanes * self.schedule.vectors.min(extent / lanes);
-        let full = extent / chunk * chunk;
+        let (full, per_row) = (extent / chunk * chunk, chunk / lanes);
+        let last = self.last_vectors(fold, axis, full);
+        let single = last.last().map_or(full, |(at, valid)| at + valid);
         let totals: Vec<Reg> = (0..rows).map(|_| self.register(scalar, Expr::Const(identity))).collect();
 
-        self.vectors = vec![lanes; chunk / lanes];
+        self.vectors = vec![lanes; per_row];
         let wide = self.constant_vector(identity, lanes);
         let accumulators: Vec<Reg> =
             self.places().iter().map(|_| self.register(Type { dtype, lanes }, wide.clone())).collect();
         self.along(&others, &mut |e| {
             e.steps(axis, (0, full), chunk, |e| e.accumulate(fold, &accumulators));
+            for (vector, &(at, valid)) in last.iter().enumerate() {
+                e.axes[axis] = Expr::int(at as i64);
+                e.vectors = vec![valid];
+                let of_row = accumulators.chunks(per_row).map(|of_row| of_row[vector]);
+                e.accumulate(fold, &of_row.collect::<Vec<Reg>>());
+            }
         });
         for (row, &total) in totals.iter().enumerate() {
-            let per_row = chunk / lanes;
             let parts = accumulators[row * per_row..][..per_row].iter().map(|&reg| Expr::Reg(reg));
             let Some(joined) = parts.reduce(|a, b| Expr::binary(fold.binary(), a, b)) else { continue };
             self.push(Stmt::Set { reg: total, value: Expr::Horizontal { fold, value: Box::new(joined) } });
         }
-        if full < extent {
+        if single < extent {
             self.along(&others, &mut |e| {
-                e.steps(axis, (full, extent), 1, |e| {
+                e.steps(axis, (single, extent), 1, |e| {
                     for (row, &total) in totals.iter().enumerate() {
                         e.step(fold, total, Place { row, first: 0, lanes: 1, valid: 1 });
                     }
@@ -249,6 +257,25 @@ impl Emitter<'_> {
             let value = self.finished((Expr::Reg(total), 1), place);
             self.store(value, place);
         }
+    }
+
+    /// The vectors, fewer than fill a row's accumulators, that go on from `full` along a reduction axis: where each
+    /// starts, and how many of its lanes count. The last one of less than a vector goes back over elements that were
+    /// there already, where a fold does not mind; or the lanes beyond the end read as zero, where a sum does not.
+    fn last_vectors(&self, fold: Fold, axis: usize, full: usize) -> Vec<(usize, usize)> {
+        let (lanes, extent) = (self.schedule.lanes, self.flat.axes[axis].extent);
+        let whole = extent / lanes * lanes;
+        let mut vectors: Vec<(usize, usize)> = (full..whole).step_by(lanes).map(|at| (at, lanes)).collect();
+        if whole < extent {
+            match fold {
+                Fold::Max | Fold::Min => vectors.push((extent - lanes, lanes)),
+                Fold::Sum if self.target.vector.masked && zero_of_zeros(&self.body, axis, self.flat) => {
+                    vectors.push((whole, extent - whole));
+                }
+                _ => (),
+            }
+        }
+        vectors
     }
 
     /// Plain loops over `axes` around `write`.
@@ -268,6 +295,21 @@ impl Emitter<'_> {
                 );
             }
         }
+    }
+}
+
+/// Whether the expression is zero where all that it reads along `axis` is, whatever else it reads.
+fn zero_of_zeros(expr: &Expr, axis: usize, flat: &Flat) -> bool {
+    let zero = |expr: &Expr| zero_of_zeros(expr, axis, flat);
+    match expr {
+        Expr::Load { index, .. } => Affine::of(index).coefficient(&Expr::Axis(axis)) != 0,
+        Expr::Cast(_, a) | Expr::Unary(Unary::Neg | Unary::Abs, a) => zero(a),
+        // Zero times infinity is none.
+        Expr::Binary(Binary::Mul, a, b) if !dtype_of(a, &flat.operands, flat.folded).is_float() => {
+            zero(a) || zero(b)
+        }
+        Expr::Binary(Binary::Mul | Binary::Add | Binary::Sub, a, b) => zero(a) && zero(b),
+        _ => false,
     }
 }
 
