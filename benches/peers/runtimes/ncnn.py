@@ -9,8 +9,8 @@ import pnnx
 def load(job):
     feed = job.feed()
     shapes = ",".join(f"[{','.join(map(str, value.shape))}]{kind(value)}" for value in feed.values())
-    subprocess.run([pnnx.EXEC_PATH if hasattr(pnnx, "EXEC_PATH") else "pnnx", job.model, f"inputshape={shapes}",
-                    "fp16=0", "ncnnparam=model.ncnn.param", "ncnnbin=model.ncnn.bin"], check=True)
+    subprocess.run([pnnx.EXEC_PATH, job.model, f"inputshape={shapes}", "fp16=0",
+                    "ncnnparam=model.ncnn.param", "ncnnbin=model.ncnn.bin"], check=True)
     net = ncnn.Net()
     net.opt.num_threads = job.threads
     for narrow in ["use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage", "use_vulkan_compute"]:
