@@ -3,6 +3,7 @@
 
 mod html;
 mod place;
+pub mod roofline;
 mod svg;
 
 use std::collections::{BTreeSet, HashMap};
