@@ -137,7 +137,7 @@ fn place(arguments: &cli::Bench, target: &Target) -> Result<On, Diagnostic> {
     };
     match arguments.on {
         None | Some(On::Host) if here => Ok(On::Host),
-        _ if arguments.html.is_some() => wrong(
+        _ if arguments.html.is_some() && !here => wrong(
             "the roofline is this machine's, and {} is another",
             "--per-node alone prints the instructions of each kernel",
         ),
@@ -291,8 +291,13 @@ fn kernel_row(timed: &Timed) -> Vec<String> {
         format!("{:.1}", timed.gigabytes_per_second),
         format!("{:.0} %", 100.0 * timed.of_roof),
         timed.bound.roof.clone(),
-        timed.kernel.nodes.join(" + "),
+        nodes(&timed.kernel),
     ]
+}
+
+/// As far as a terminal has room; `--format json` has them all.
+fn nodes(kernel: &Kernel) -> String {
+    picture::shortened(&kernel.nodes.join(" + "), 72)
 }
 
 fn counted_row(counted: &Counted) -> Vec<String> {
@@ -303,6 +308,6 @@ fn counted_row(counted: &Counted) -> Vec<String> {
         grouped(*instructions),
         format!("{:.1}", 100.0 * share),
         if kernel.macs > 0 { format!("{per_mac:.2}") } else { String::new() },
-        kernel.nodes.join(" + "),
+        nodes(kernel),
     ]
 }
