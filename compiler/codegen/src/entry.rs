@@ -1,4 +1,5 @@
-//! `<name>_run`: one call for each step of the model, with every buffer's address computed from the four bases.
+//! `<name>_run`: one call for each step of the model, with every buffer's address computed from the four bases; and
+//! single steps as functions of their own.
 
 use melior::ir::attribute::TypeAttribute;
 use melior::ir::{BlockLike, BlockRef, Type as MlirType, Value as Ssa};
@@ -62,12 +63,17 @@ impl<'c, 'a> Functions<'c, 'a> {
     }
 
     /// `int32_t <name>_run(const void *const *in, void *const *out, void *arena)`; `<name>_run_threads` takes the hook,
-    /// too.
+    /// too, and `<name>_step<k>` makes the k-th call alone.
     pub fn entry(&self, module: &Module, run: Run) {
         let pointer = pointer(self.context);
         let (suffix, pointers) = match run {
-            Run::Serial => ("run", 3),
-            Run::Threads => ("run_threads", 4),
+            Run::Serial => ("run".to_string(), 3),
+            Run::Step(call) => (format!("step{call}"), 3),
+            Run::Threads => ("run_threads".to_string(), 4),
+        };
+        let calls = match run {
+            Run::Step(call) => &module.calls[call..=call],
+            Run::Serial | Run::Threads => &module.calls,
         };
         let entry = self.declare(&Signature {
             name: format!("{}_{suffix}", module.name),
@@ -77,7 +83,7 @@ impl<'c, 'a> Functions<'c, 'a> {
             exported: true,
         });
         let mut bases = Bases::new(self, entry, module);
-        for call in &module.calls {
+        for call in calls {
             let mut symbol = kernel_symbol(module, call.kernel);
             let mut arguments: Vec<_> = call.arguments.iter().map(|place| bases.address(*place)).collect();
             if run == Run::Threads && is_parallel(&module.kernels[call.kernel]) {
@@ -92,10 +98,11 @@ impl<'c, 'a> Functions<'c, 'a> {
     }
 }
 
-/// On one thread, or with parallel loops through the application's hook.
+/// On one thread, all calls or one; or with parallel loops through the application's hook.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
     Serial,
+    Step(usize),
     Threads,
 }
 

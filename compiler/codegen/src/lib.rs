@@ -124,9 +124,20 @@ impl std::error::Error for CodegenError {}
 
 /// Compiles `module` for its target.
 pub fn emit(module: &Module) -> Result<Object, CodegenError> {
+    object(module, &[Run::Serial])
+}
+
+/// As [`emit`]; beside `<name>_run`, every call can be made alone, through a function `<name>_step<k>` of the same
+/// type, so that it can be measured.
+pub fn emit_with_steps(module: &Module) -> Result<Object, CodegenError> {
+    let steps = (0..module.calls.len()).map(Run::Step);
+    object(module, &[Run::Serial].into_iter().chain(steps).collect::<Vec<_>>())
+}
+
+fn object(module: &Module, entries: &[Run]) -> Result<Object, CodegenError> {
     let machine = machine::machine(module.target)?;
     let llvm = inkwell::context::Context::create();
-    let ir = translated(module, &llvm)?;
+    let ir = translated(module, entries, &llvm)?;
     let mut bytes = machine::object(&ir, module.target, &machine)?;
     let (symbol, weights) = (entry::weights_symbol(module), entry::weights(module));
     weights::patch(&mut bytes, &symbol, weights)?;
@@ -143,7 +154,7 @@ pub fn emit(module: &Module) -> Result<Object, CodegenError> {
 pub fn assembly(module: &Module) -> Result<String, CodegenError> {
     let machine = machine::machine(module.target)?;
     let llvm = inkwell::context::Context::create();
-    let ir = translated(module, &llvm)?;
+    let ir = translated(module, &[Run::Serial], &llvm)?;
     machine::assembly(&ir, module.target, &machine)
 }
 
@@ -158,6 +169,7 @@ pub fn mlir_text(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
 
 fn translated<'l>(
     module: &Module,
+    entries: &[Run],
     llvm: &'l inkwell::context::Context,
 ) -> Result<inkwell::module::Module<'l>, CodegenError> {
     check(module)?;
@@ -169,7 +181,7 @@ fn translated<'l>(
         for (k, nest) in module.kernels.iter().enumerate() {
             kernel(&functions, &entry::kernel_symbol(module, k), nest)?;
         }
-        functions.entry(module, Run::Serial);
+        entries.iter().for_each(|&run| functions.entry(module, run));
         if module.kernels.iter().any(parallel::is_parallel) {
             functions.entry(module, Run::Threads);
         }

@@ -146,6 +146,22 @@ fn calls_reach_weights_arena_inputs_and_outputs_at_their_offsets() {
     assert_eq!(code, Ok(0));
     assert_eq!(y, [0.0, 0.0, 216.0, 318.0, 420.0, 522.0]);
     assert_eq!(arena[32..36], [216.0, 317.0, 418.0, 519.0]);
+
+    let library = native::Library::load(&codegen::emit_with_steps(&module).unwrap().bytes).unwrap();
+    let step = |name: &str| {
+        let (mut y, mut arena) = ([0f32; 6], [0f32; 40]);
+        let (inputs, outputs) = ([std::ptr::null(), x.as_ptr().cast()], [y.as_mut_ptr().cast()]);
+        // SAFETY: as before.
+        let code = unsafe {
+            library.function(name).unwrap()(inputs.as_ptr(), outputs.as_ptr(), arena.as_mut_ptr().cast())
+        };
+        assert_eq!(code, 0);
+        (y, arena[32])
+    };
+    assert_eq!(step("net_step0"), ([0.0; 6], 216.0), "the first call alone");
+    assert_eq!(step("net_step1"), ([0.0, 0.0, 0.0, 1.0, 2.0, 3.0], 0.0), "the second alone");
+    assert_eq!(step("net_run"), (y, 216.0));
+    assert!(library.symbol("net_step2").is_err());
 }
 
 #[test]

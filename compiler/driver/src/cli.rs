@@ -1,6 +1,7 @@
 //! The command line: what can be said, and how it is read.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use targets::Target;
@@ -46,6 +47,12 @@ pub enum Command {
     /// magnitude or its spread, whichever is more) or within --absolute; integers and booleans must be equal. The last
     /// line is PASS or FAIL.
     Verify(Verify),
+    /// Times a model, or a library that `compile` wrote for this machine, on one core; under QEMU counts instructions.
+    ///
+    /// Runs in this process on random inputs, again and again for --seconds; prints the median and the 99th percentile.
+    /// With --per-node every kernel is measured as it runs in the model; on this machine its time is held against what this machine can do at
+    /// most: the multiply-adds and the bytes from each cache that small loops measure here (the roofline model).
+    Bench(Bench),
     /// Lists the targets.
     Targets,
     /// Lists the ONNX operators that can be compiled.
@@ -195,6 +202,11 @@ impl RewritingArgs {
         Target { winograd: target.winograd && !self.exact, ..target }
     }
 
+    /// Whether nothing was said.
+    pub fn is_usual(&self) -> bool {
+        self.layout == Layout::Chosen && !self.exact && self.strategy == Strategy::Saturate
+    }
+
     pub fn options(&self) -> rewrite::Options {
         let channels =
             if self.exact { rewrite::ConstantChannels::Exact } else { rewrite::ConstantChannels::default() };
@@ -321,6 +333,31 @@ pub struct Verify {
     pub absolute: f64,
 }
 
+#[derive(Debug, Args)]
+pub struct Bench {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub rewriting: RewritingArgs,
+    /// Where the compiled code runs [default: host if the target is this machine, else qemu].
+    #[arg(long, value_enum)]
+    pub on: Option<On>,
+    /// How long to measure; once for the whole and, with --per-node, once for the kernels.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub seconds: Duration,
+    /// Times every kernel, and says how near it comes to what this machine can do; under QEMU counts its instructions.
+    #[arg(long)]
+    pub per_node: bool,
+    /// Writes a page with the kernels as a table and as dots under the machine's roofline; implies --per-node.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Of the random inputs.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum On {
     /// In this process.
@@ -336,6 +373,12 @@ fn picture(text: &str) -> Result<(PathBuf, Form), String> {
         Some("html") => Ok((path, Form::Html)),
         _ => Err("write FILE.svg or FILE.html".to_owned()),
     }
+}
+
+/// Up to an hour.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0 && seconds <= 3600.0);
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "write a number of seconds, up to 3600".to_owned())
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
@@ -422,6 +465,12 @@ mod tests {
     fn memory_has_units() {
         assert_eq!((memory("512"), memory("64K"), memory("2m")), (Ok(512), Ok(65_536), Ok(2 << 20)));
         assert!(memory("K").is_err() && memory("").is_err() && memory("99999999999999999999M").is_err());
+    }
+
+    #[test]
+    fn measuring_has_an_end() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert!(["0", "-1", "inf", "nan", "1e9", "soon"].into_iter().all(|text| seconds(text).is_err()));
     }
 
     #[test]

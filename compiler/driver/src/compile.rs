@@ -29,6 +29,8 @@ pub struct Options {
     pub rewriting: rewrite::Options,
     /// Layouts of public inputs and outputs other than the model's.
     pub io_layout: Vec<Wish>,
+    /// Gives each kernel's call a function of its own beside the library's, to be measured.
+    pub steps: bool,
 }
 
 /// A compiled model, ready to be written or run.
@@ -90,8 +92,8 @@ pub fn compile_graph(
         .map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
-    let object =
-        watch.stage("emit", || codegen::emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
+    let emit = if options.steps { codegen::emit_with_steps } else { codegen::emit };
+    let object = watch.stage("emit", || emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
     let metadata = describe(model, &rewritten, &lowered, &object, options, &public)?;
     Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
@@ -138,7 +140,7 @@ pub fn declined(error: &LowerError, target: &Target) -> Diagnostic {
 }
 
 /// What code generation refuses is our fault, unless it is the machine that the user described.
-fn not_emitted(error: &CodegenError) -> Diagnostic {
+pub fn not_emitted(error: &CodegenError) -> Diagnostic {
     match error {
         CodegenError::Target { .. } => Diagnostic::usage(code::TARGET, error.to_string()),
         CodegenError::Undefined { .. } => {

@@ -1,5 +1,6 @@
 //! Running compiled models, here or in an emulator.
 
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 
 use ir::{Tensor, TensorType};
@@ -23,38 +24,95 @@ pub struct Execution {
 
 /// Runs an object that was compiled for exactly this machine, in this process.
 pub fn in_process(object: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Result<Execution, Diagnostic> {
-    let cannot = |error: native::LoadError| {
-        Diagnostic::usage(
-            code::CANNOT_RUN,
-            format!("cannot run `{}` in this process: {error}", metadata.name),
-        )
-    };
-    let library = native::Library::load(object).map_err(cannot)?;
-    let inputs: Vec<Aligned> = inputs.iter().map(|tensor| Aligned::from(&tensor.data)).collect();
-    let mut outputs: Vec<Aligned> = metadata.outputs.iter().map(|port| Aligned::zeros(port.bytes)).collect();
-    let mut arena = Aligned::zeros(metadata.memory.arena_bytes);
-    let from: Vec<*const u8> = inputs.iter().map(|input| input.bytes().as_ptr()).collect();
-    let into: Vec<*mut u8> = outputs.iter_mut().map(|output| output.bytes_mut().as_mut_ptr()).collect();
-    // Compiler and description are of one making; every buffer has the size that the description says and the largest
-    // alignment that generated code asks for, and outlives the call.
-    let (name, arena) = (&metadata.name, arena.bytes_mut().as_mut_ptr());
-    let status = match metadata.threads {
-        // SAFETY: as said above.
-        1 => unsafe { library.run(name, &from, &into, arena) },
-        threads => {
-            let mut threads = threads as i32;
-            let hook = native::Threads { parallel_for: share_out, pool: (&raw mut threads).cast() };
-            // SAFETY: as said above; `share_out` covers every loop once, and `threads` lives as long as the call.
-            unsafe { library.run_threads(name, &from, &into, arena, &hook) }
+    let mut loaded = Loaded::new(object, metadata, inputs)?;
+    match metadata.threads {
+        1 => {
+            let run = loaded.entry("run")?;
+            loaded.enter(run)?;
         }
-    }
-    .map_err(cannot)?;
-    if status != 0 {
-        return Err(failed(&MachineError::Status(status)));
+        threads => loaded.run_threads(threads as i32)?,
     }
     let tensor = |(port, output): (&Port, &Aligned)| Tensor::new(port.ty.clone(), output.bytes().to_vec());
-    let outputs = metadata.outputs.iter().zip(&outputs).map(tensor).collect();
+    let outputs = metadata.outputs.iter().zip(&loaded.outputs).map(tensor).collect();
     Ok(Execution { outputs, instructions: None, arena_used: None, stack_used: None })
+}
+
+/// A library in this process, with inputs, and memory for its outputs and its arena.
+pub struct Loaded {
+    name: String,
+    library: native::Library,
+    // The inputs' memory, which `from` points into.
+    _inputs: Vec<Aligned>,
+    outputs: Vec<Aligned>,
+    arena: Aligned,
+    from: Vec<*const u8>,
+    into: Vec<*mut u8>,
+}
+
+/// A function of a loaded library that takes what `<name>_run` takes.
+#[derive(Clone, Copy)]
+pub struct Entry(native::Run);
+
+impl Loaded {
+    /// `object` was compiled for exactly this machine, as `metadata` says.
+    pub fn new(object: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Result<Loaded, Diagnostic> {
+        let inputs = inputs.iter().map(|tensor| Aligned::from(&tensor.data)).collect();
+        let outputs = metadata.outputs.iter().map(|port| Aligned::zeros(port.bytes)).collect();
+        Loaded::with_memory(
+            object,
+            &metadata.name,
+            inputs,
+            outputs,
+            Aligned::zeros(metadata.memory.arena_bytes),
+        )
+    }
+
+    /// The memory must be as large as the object, made for exactly this machine under `name`, takes it to be.
+    pub fn with_memory(
+        object: &[u8],
+        name: &str,
+        inputs: Vec<Aligned>,
+        mut outputs: Vec<Aligned>,
+        arena: Aligned,
+    ) -> Result<Loaded, Diagnostic> {
+        let library = native::Library::load(object).map_err(|error| not_run(name, &error))?;
+        let from = inputs.iter().map(|input| input.bytes().as_ptr()).collect();
+        let into = outputs.iter_mut().map(|output| output.bytes_mut().as_mut_ptr()).collect();
+        Ok(Loaded { name: name.to_owned(), library, _inputs: inputs, outputs, arena, from, into })
+    }
+
+    /// `<name>_run`, or `<name>_step<k>` of an object that was made with steps.
+    pub fn entry(&self, suffix: &str) -> Result<Entry, Diagnostic> {
+        let name = &self.name;
+        // SAFETY: these functions of generated objects are of one type; an entry is entered through this library.
+        let function = unsafe { self.library.function(&format!("{name}_{suffix}")) };
+        function.map(Entry).map_err(|error| not_run(name, &error))
+    }
+
+    /// Runs a function of this library's own.
+    pub fn enter(&mut self, Entry(function): Entry) -> Result<(), Diagnostic> {
+        // SAFETY: compiler and description are of one making; every buffer has the size that the function takes it to
+        // have and the largest alignment that generated code asks for, and lives as long as `self`.
+        let status =
+            unsafe { function(self.from.as_ptr(), self.into.as_ptr(), self.arena.bytes_mut().as_mut_ptr()) };
+        done(status)
+    }
+
+    fn run_threads(&mut self, mut threads: i32) -> Result<(), Diagnostic> {
+        let hook = native::Threads { parallel_for: share_out, pool: (&raw mut threads).cast() };
+        let (name, arena) = (&self.name, self.arena.bytes_mut().as_mut_ptr());
+        // SAFETY: as in `enter`; `share_out` covers every loop once, and `threads` lives as long as the call.
+        let status = unsafe { self.library.run_threads(name, &self.from, &self.into, arena, &hook) };
+        done(status.map_err(|error| not_run(name, &error))?)
+    }
+}
+
+fn done(status: i32) -> Result<(), Diagnostic> {
+    if status == 0 { Ok(()) } else { Err(failed(&MachineError::Status(status))) }
+}
+
+fn not_run(name: &str, error: &native::LoadError) -> Diagnostic {
+    Diagnostic::usage(code::CANNOT_RUN, format!("cannot run `{name}` in this process: {error}"))
 }
 
 /// A hook that starts threads for every loop: for being right, not for being fast. `pool` points to their number.
@@ -62,7 +120,7 @@ pub fn in_process(object: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Resu
 /// # Safety
 /// As `onnxc_threads.h` says: `body` takes `context` and ranges of `0..count`, on any thread.
 unsafe extern "C" fn share_out(pool: *mut c_void, body: native::Body, context: *mut c_void, count: i32) {
-    // SAFETY: `in_process` hands a number over.
+    // SAFETY: `run_threads` hands a number over.
     let threads = unsafe { *pool.cast::<i32>() };
     let context = context as usize;
     std::thread::scope(|scope| {
@@ -76,30 +134,30 @@ unsafe extern "C" fn share_out(pool: *mut c_void, body: native::Body, context: *
 }
 
 /// Bytes that start at a multiple of [`codegen::ALIGN`].
-struct Aligned {
+pub struct Aligned {
     storage: Vec<u8>,
     start: usize,
     len: usize,
 }
 
 impl Aligned {
-    fn zeros(len: usize) -> Aligned {
+    pub fn zeros(len: usize) -> Aligned {
         let storage = vec![0; len + codegen::ALIGN];
         let start = storage.as_ptr().align_offset(codegen::ALIGN);
         Aligned { storage, start, len }
     }
 
-    fn from(bytes: &[u8]) -> Aligned {
+    pub fn from(bytes: &[u8]) -> Aligned {
         let mut aligned = Aligned::zeros(bytes.len());
         aligned.bytes_mut().copy_from_slice(bytes);
         aligned
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.storage[self.start..self.start + self.len]
     }
 
-    fn bytes_mut(&mut self) -> &mut [u8] {
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.storage[self.start..self.start + self.len]
     }
 }
@@ -111,6 +169,39 @@ pub fn as_program(
     target: &Target,
     inputs: &[Tensor],
 ) -> Result<Execution, Diagnostic> {
+    let run = program(archive, metadata, target, inputs, &[])?;
+    Ok(Execution {
+        outputs: run.outputs,
+        instructions: run.instructions,
+        arena_used: Some(run.arena_used),
+        stack_used: Some(run.stack_used),
+    })
+}
+
+/// As [`as_program`] in an emulator: the instructions of one inference, and of each of its kernels' calls in order.
+pub fn instructions_by_kernel(
+    archive: &[u8],
+    metadata: &Metadata,
+    target: &Target,
+    inputs: &[Tensor],
+) -> Result<(Option<u64>, Vec<u64>), Diagnostic> {
+    let symbols: BTreeSet<&str> = metadata.kernels.iter().map(|kernel| kernel.symbol.as_str()).collect();
+    let symbols: Vec<&str> = symbols.into_iter().collect();
+    let run = program(archive, metadata, target, inputs, &symbols)?;
+    let (counted, calls) = (run.kernels.len(), metadata.kernels.len());
+    if run.instructions.is_some() && counted != calls {
+        return Err(Diagnostic::bug(format!("{counted} calls of kernels were counted, of {calls}")));
+    }
+    Ok((run.instructions, run.kernels))
+}
+
+fn program(
+    archive: &[u8],
+    metadata: &Metadata,
+    target: &Target,
+    inputs: &[Tensor],
+    kernels: &[&str],
+) -> Result<machines::Run, Diagnostic> {
     let named = |ports: &[Port]| -> Vec<(String, TensorType)> {
         ports.iter().map(|port| (port.name.clone(), port.ty.clone())).collect()
     };
@@ -129,13 +220,7 @@ pub fn as_program(
         arena_bytes: metadata.memory.arena_bytes,
         arena_align: metadata.memory.arena_align,
     };
-    let run = machines::run(target, &library, inputs).map_err(|error| failed(&error))?;
-    Ok(Execution {
-        outputs: run.outputs,
-        instructions: run.instructions,
-        arena_used: Some(run.arena_used),
-        stack_used: Some(run.stack_used),
-    })
+    machines::run_by_kernel(target, &library, inputs, kernels).map_err(|error| failed(&error))
 }
 
 /// Whether the target's code may run on this machine's own processor.

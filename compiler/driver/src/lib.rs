@@ -27,11 +27,14 @@ mod price;
 mod problems;
 mod random;
 mod rewriting;
+mod roofline;
 mod support;
 mod table;
 mod tensor_file;
 mod terminal;
+mod timing;
 mod watch;
+mod written;
 
 pub use compare::{Comparison, Tolerance, compare};
 pub use compile::{Artifact, Options, compile, compile_graph};

@@ -3,6 +3,7 @@
 
 mod html;
 mod place;
+pub mod roofline;
 mod svg;
 
 use std::collections::{BTreeSet, HashMap};
@@ -135,7 +136,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// At most `most` characters of `text`: of a path the end, which tells nodes apart.
-fn shortened(text: &str, most: usize) -> String {
+pub fn shortened(text: &str, most: usize) -> String {
     let count = text.chars().count();
     match count <= most {
         true => text.to_owned(),

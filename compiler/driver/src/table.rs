@@ -50,6 +50,19 @@ pub fn bytes(count: usize) -> String {
     }
 }
 
+/// Seconds with the unit that leaves one to three digits before the point, and three to four in all.
+pub fn time(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        s if s < 1e-3 => (s * 1e6, "µs"),
+        s if s < 1.0 => (s * 1e3, "ms"),
+        s => (s, "s"),
+    };
+    match value {
+        v if v < 100.0 => format!("{v:.2} {unit}"),
+        v => format!("{v:.1} {unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +80,8 @@ mod tests {
         assert_eq!(bytes(1_234), "1 234 bytes");
         assert_eq!(bytes(65_536), "64.0 KiB");
         assert_eq!(bytes(14_680_064), "14.0 MiB");
+        assert_eq!(time(1.5e-6), "1.50 µs");
+        assert_eq!(time(0.123_456), "123.5 ms");
+        assert_eq!(time(2.0), "2.00 s");
     }
 }

@@ -16,19 +16,47 @@ const SOURCE: &str = include_str!("../plugin/count.c");
 /// The file, in the program's folder, to which the plugin writes one number per inference.
 pub(crate) const COUNTS: &str = "instructions";
 
-/// QEMU's `-plugin` argument that counts `library`'s run function in a program with these symbols.
-pub(crate) fn plugin_argument(symbols: &Symbols, library: &Library) -> Result<String, MachineError> {
-    let begin = symbols.address(&format!("{}_run", library.name))?;
-    let end = symbols.address("model_returned")?;
-    Ok(format!("{},begin={begin:#x},end={end:#x},out={COUNTS}", plugin()?.display()))
+/// QEMU's `-plugin` argument that counts `library`'s run function in a program with these symbols, and apart from it
+/// its calls of `kernels`.
+pub(crate) fn plugin_argument(
+    symbols: &Symbols,
+    library: &Library,
+    kernels: &[&str],
+) -> Result<String, MachineError> {
+    let begin = symbols.find(&format!("{}_run", library.name))?;
+    let end = symbols.find("model_returned")?.address;
+    let plugin = plugin()?;
+    let mut argument = format!("{},begin={:#x},end={end:#x},out={COUNTS}", plugin.display(), begin.address);
+    if !kernels.is_empty() {
+        argument += &format!(",size={}", begin.size);
+    }
+    for kernel in kernels {
+        argument += &format!(",kernel={:#x}", symbols.find(kernel)?.address);
+    }
+    Ok(argument)
 }
 
-/// The instructions of the last inference.
-pub(crate) fn read(folder: &Path) -> Result<u64, MachineError> {
+/// Instructions of one inference.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub total: u64,
+    /// Of each call of a kernel, to the next.
+    pub kernels: Vec<u64>,
+}
+
+/// Those of the last inference.
+pub(crate) fn read(folder: &Path) -> Result<Counts, MachineError> {
     let path = folder.join(COUNTS);
     let text = std::fs::read_to_string(&path).map_err(|error| MachineError::files(path.display(), error))?;
-    let last = text.lines().last().and_then(|line| line.parse().ok());
-    last.ok_or_else(|| MachineError::Files(format!("QEMU's plugin counted no inference: {text:?}")))
+    let counts = text.lines().last().and_then(counts);
+    counts.ok_or_else(|| MachineError::Files(format!("QEMU's plugin counted no inference: {text:?}")))
+}
+
+/// From the plugin's line: how many came before each kernel, and how many in all.
+fn counts(line: &str) -> Option<Counts> {
+    let before: Vec<u64> = line.split(' ').map(|word| word.parse().ok()).collect::<Option<_>>()?;
+    let kernels = before.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    Some(Counts { total: *before.last()?, kernels })
 }
 
 fn plugin() -> Result<PathBuf, MachineError> {
@@ -60,4 +88,16 @@ fn build(cache: &Path, path: &Path) -> Result<(), MachineError> {
     }
     std::fs::rename(folder.path().join("count.so"), path)
         .map_err(|error| MachineError::files(path.display(), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_last_from_one_call_to_the_next() {
+        assert_eq!(counts("202"), Some(Counts { total: 202, kernels: vec![] }));
+        assert_eq!(counts("3 10 50"), Some(Counts { total: 50, kernels: vec![7, 40] }));
+        assert_eq!((counts(""), counts("3 ")), (None, None));
+    }
 }

@@ -17,7 +17,7 @@ use ir::TensorType;
 
 pub use error::MachineError;
 pub use link::{Linker, check_link, undefined_symbols};
-pub use run::{Run, run};
+pub use run::{Run, run, run_by_kernel};
 
 /// A generated static library, as its header describes it.
 #[derive(Debug, Clone, Copy)]

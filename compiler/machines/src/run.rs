@@ -22,6 +22,9 @@ pub struct Run {
     pub outputs: Vec<Tensor>,
     /// Executed from the run function's first instruction to its return; `None` where nothing counts (native).
     pub instructions: Option<u64>,
+    /// Of each call of a kernel, in order, where they were asked for and something counts; what the run function does
+    /// after a call is counted with it.
+    pub kernels: Vec<u64>,
     /// Bytes of the arena up to the last one written.
     pub arena_used: usize,
     /// Bytes of stack below the caller's stack pointer that were written.
@@ -32,6 +35,17 @@ pub struct Run {
 ///
 /// The library runs twice, from differently painted memory, and must give the same outputs both times.
 pub fn run(target: &Target, library: &Library, inputs: &[Tensor]) -> Result<Run, MachineError> {
+    run_by_kernel(target, library, inputs, &[])
+}
+
+/// As [`run`], and counts the instructions of each call of `kernels`, functions of the library that its run function
+/// calls.
+pub fn run_by_kernel(
+    target: &Target,
+    library: &Library,
+    inputs: &[Tensor],
+    kernels: &[&str],
+) -> Result<Run, MachineError> {
     check_inputs(library, inputs)?;
     let folder = tempfile::tempdir().map_err(|error| MachineError::files("a temporary folder", error))?;
     let folder = folder.path();
@@ -41,14 +55,16 @@ pub fn run(target: &Target, library: &Library, inputs: &[Tensor]) -> Result<Run,
         let path = folder.join(format!("input_{index:03}"));
         std::fs::write(&path, &*input.data).map_err(|error| MachineError::files(path.display(), error))?;
     }
-    let (mut command, counted) = command(target, library, &symbols)?;
+    let (mut command, counted) = command(target, library, &symbols, kernels)?;
     let ended = process::run(&mut command, folder, LIMIT)?;
     check_end(target, &ended, &symbols)?;
     let report = Report::read(folder)?;
     report.check()?;
+    let counts = if counted { Some(count::read(folder)?) } else { None };
     Ok(Run {
         outputs: outputs(folder, library)?,
-        instructions: if counted { Some(count::read(folder)?) } else { None },
+        instructions: counts.as_ref().map(|counts| counts.total),
+        kernels: counts.map(|counts| counts.kernels).unwrap_or_default(),
         arena_used: report.arena_used,
         stack_used: report.stack_used,
     })
@@ -75,13 +91,19 @@ fn check_inputs(library: &Library, inputs: &[Tensor]) -> Result<(), MachineError
 }
 
 /// What starts the program, in its folder; and whether its instructions are counted.
-fn command(target: &Target, library: &Library, symbols: &Symbols) -> Result<(Command, bool), MachineError> {
+fn command(
+    target: &Target,
+    library: &Library,
+    symbols: &Symbols,
+    kernels: &[&str],
+) -> Result<(Command, bool), MachineError> {
+    let counter = || count::plugin_argument(symbols, library, kernels);
     match &target.runner {
         None => Err(MachineError::NoRunner { target: target.name.clone() }),
         Some(Runner::Native) => Ok((Command::new("./program"), false)),
         Some(Runner::QemuUser { emulator, cpu, .. }) => {
             let mut command = Command::new(emulator);
-            command.args(["-cpu", cpu, "-plugin", &count::plugin_argument(symbols, library)?, "./program"]);
+            command.args(["-cpu", cpu, "-plugin", &counter()?, "./program"]);
             Ok((command, true))
         }
         Some(Runner::QemuSystem { emulator, machine, cpu, .. }) => {
@@ -94,7 +116,7 @@ fn command(target: &Target, library: &Library, symbols: &Symbols) -> Result<(Com
                 command.args(["-bios", "none"]);
             }
             command.args(["-semihosting-config", "enable=on,target=native", "-kernel", "program"]);
-            command.args(["-plugin", &count::plugin_argument(symbols, library)?]);
+            command.args(["-plugin", &counter()?]);
             Ok((command, true))
         }
     }

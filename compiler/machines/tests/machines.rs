@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ir::{DType, Tensor, TensorType};
-use machines::{Library, Linker, MachineError, check_link, run, undefined_symbols};
+use machines::{Library, Linker, MachineError, check_link, run, run_by_kernel, undefined_symbols};
 use targets::{Runner, Target};
 
 /// Presets that can be run on any developer's machine; the x86-64 ones need their CPU.
@@ -119,6 +119,41 @@ fn instructions_are_counted_exactly() {
         let ran = run(&target, &library, &[]).unwrap_or_else(|error| panic!("{}: {error}", target.name));
         assert_eq!(ran.instructions, Some(202), "{}", target.name);
         assert_eq!((ran.arena_used, ran.stack_used), (0, 0), "{}", target.name);
+    }
+}
+
+#[test]
+fn instructions_are_counted_kernel_by_kernel() {
+    for target in emulated() {
+        let (_folder, archive) = build(&target, "kernels");
+        let library = Library {
+            archive: &archive,
+            name: "kernels",
+            inputs: &[],
+            outputs: &[],
+            arena_bytes: 0,
+            arena_align: 1,
+        };
+        let ran = run_by_kernel(&target, &library, &[], &["kernels_b", "kernels_a"])
+            .unwrap_or_else(|error| panic!("{}: {error}", target.name));
+        if native(&target) {
+            assert_eq!((ran.instructions, ran.kernels), (None, vec![]), "{}", target.name);
+            continue;
+        }
+        // Beside its own instructions each has the few that go to the next call.
+        let around = |count: u64, own: u64| (own..own + 20).contains(&count);
+        let counts = &ran.kernels;
+        assert_eq!(counts.len(), 3, "{}: {counts:?}", target.name);
+        let expected = [201, 401, 201];
+        assert!(
+            counts.iter().zip(expected).all(|(&count, own)| around(count, own)),
+            "{}: {counts:?}",
+            target.name
+        );
+        let all: u64 = counts.iter().sum();
+        assert!(ran.instructions.is_some_and(|total| around(total, all)), "{}: {counts:?}", target.name);
+        let missing = run_by_kernel(&target, &library, &[], &["kernels_c"]);
+        assert!(matches!(missing, Err(MachineError::Files(_))), "{missing:?}");
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Library {
 }
 
 /// `int32_t <name>_run(const <name>_inputs *in, const <name>_outputs *out, void *arena)`.
-type Run = unsafe extern "C" fn(*const *const u8, *const *mut u8, *mut u8) -> i32;
+pub type Run = unsafe extern "C" fn(*const *const u8, *const *mut u8, *mut u8) -> i32;
 /// `int32_t <name>_run_threads(in, out, arena, const struct onnxc_threads *threads)`.
 type RunThreads = unsafe extern "C" fn(*const *const u8, *const *mut u8, *mut u8, *const Threads) -> i32;
 
@@ -96,6 +96,16 @@ impl Library {
         Ok(self.memory[*offset..].as_ptr())
     }
 
+    /// A function of the type of `<name>_run`, to be called often.
+    ///
+    /// # Safety
+    /// `name` must be a function of that type; it must not be called after the library is dropped.
+    pub unsafe fn function(&self, name: &str) -> Result<Run, LoadError> {
+        let address = self.symbol(name)?;
+        // SAFETY: the caller vouches for the signature.
+        Ok(unsafe { std::mem::transmute::<*const u8, Run>(address) })
+    }
+
     /// Calls `<name>_run`; 0 is success.
     ///
     /// # Safety
@@ -108,9 +118,8 @@ impl Library {
         outputs: &[*mut u8],
         arena: *mut u8,
     ) -> Result<i32, LoadError> {
-        let address = self.symbol(&format!("{name}_run"))?;
-        // SAFETY: the caller vouches for the signature.
-        let run = unsafe { std::mem::transmute::<*const u8, Run>(address) };
+        // SAFETY: every object of this compiler has that function.
+        let run = unsafe { self.function(&format!("{name}_run"))? };
         // SAFETY: the caller vouches for the memory.
         Ok(unsafe { run(inputs.as_ptr(), outputs.as_ptr(), arena) })
     }

@@ -49,6 +49,7 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
         pins: arguments.model.pins.options(),
         rewriting: arguments.rewriting.options(),
         io_layout: arguments.io.io_layout.clone(),
+        ..Options::default()
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut watch)?;
     within(&artifact.metadata.memory, arguments)?;

@@ -1,5 +1,6 @@
 //! One file per command: what it does, and how it says so.
 
+pub mod bench;
 pub mod check;
 pub mod compile;
 pub mod explain;
@@ -14,6 +15,7 @@ use crate::terminal::finish;
 /// Runs the command and gives the exit code.
 pub fn dispatch(cli: &Cli) -> u8 {
     match &cli.command {
+        Command::Bench(arguments) => finish(bench::bench(arguments), cli.format),
         Command::Check(arguments) => finish(check::check(arguments), cli.format),
         Command::Compile(arguments) => finish(compile::compile(arguments), cli.format),
         Command::Explain(arguments) => finish(explain::explain(arguments), cli.format),

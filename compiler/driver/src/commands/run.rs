@@ -3,7 +3,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ir::Tensor;
-use object::read::archive::ArchiveFile;
 use serde::Serialize;
 use targets::Target;
 
@@ -13,11 +12,12 @@ use crate::data::{Given, Side};
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::execute::{self, Execution};
 use crate::interface::Port;
-use crate::metadata::{Metadata, TargetFacts};
+use crate::metadata::Metadata;
 use crate::table::{grouped, table};
+use crate::tensor_file;
 use crate::terminal::{Progress, Report};
 use crate::watch::Watch;
-use crate::{output, tensor_file};
+use crate::written::Written;
 
 #[derive(Serialize)]
 pub struct Ran {
@@ -72,41 +72,13 @@ fn compiled(arguments: &cli::Run, given: &Given) -> Result<(Metadata, Execution)
 
 /// Runs the library in an output directory: in this process if it is for exactly this machine, else as a program.
 fn library(dir: &Path, given: &Given) -> Result<(Metadata, Execution), Diagnostics> {
-    let metadata = output::read(dir)?;
-    let target = machine(&metadata.target).ok_or_else(|| unknown_machine(dir, &metadata))?;
-    let inputs = given.bind(&metadata.inputs, Side::Inputs)?;
-    let [archive, ..] = output::file_names(&metadata.name);
-    let path = dir.join(archive);
-    let unreadable = |why: &dyn fmt::Display| {
-        Diagnostic::usage(code::CANNOT_READ, format!("cannot read `{}`: {why}", path.display()))
+    let written = Written::open(dir)?;
+    let inputs = given.bind(&written.metadata.inputs, Side::Inputs)?;
+    let execution = match execute::is_this_machine(&written.target) {
+        true => execute::in_process(&written.object()?, &written.metadata, &inputs)?,
+        false => execute::as_program(&written.archive, &written.metadata, &written.target, &inputs)?,
     };
-    let bytes = fs::read(&path).map_err(|error| unreadable(&error))?;
-    if !execute::is_this_machine(&target) {
-        let execution = execute::as_program(&bytes, &metadata, &target, &inputs)?;
-        return Ok((metadata, execution));
-    }
-    let archive = ArchiveFile::parse(bytes.as_slice()).map_err(|error| unreadable(&error))?;
-    let member = archive.members().next().ok_or_else(|| unreadable(&"it is empty"))?;
-    let member = member.map_err(|error| unreadable(&error))?;
-    let object = member.data(bytes.as_slice()).map_err(|error| unreadable(&error))?;
-    let execution = execute::in_process(object, &metadata, &inputs)?;
-    Ok((metadata, execution))
-}
-
-/// The target that a library was compiled for, if it is one of ours: its description says how its code is run.
-fn machine(facts: &TargetFacts) -> Option<Target> {
-    Target::list().ok()?.into_iter().find(|target| TargetFacts::from(target) == *facts)
-}
-
-fn unknown_machine(dir: &Path, metadata: &Metadata) -> Diagnostic {
-    let message = format!(
-        "`{}` was compiled for {}, which is neither this machine nor one of this compiler's targets",
-        dir.display(),
-        metadata.target.name
-    );
-    let hint =
-        "`onnxc verify MODEL --target FILE.toml` runs code on a machine that a file of yours describes";
-    Diagnostic::usage(code::CANNOT_RUN, message).with_hint(hint)
+    Ok((written.metadata, execution))
 }
 
 fn write(

@@ -33,7 +33,7 @@ pub fn page(picture: &Picture, drawn: &str) -> String {
 }
 
 /// `template` with its places filled once, in their order: what is filled in is not looked at again.
-fn filled(template: &str, places: &[(&str, &str)]) -> String {
+pub fn filled(template: &str, places: &[(&str, &str)]) -> String {
     let mut out =
         String::with_capacity(template.len() + places.iter().map(|(_, text)| text.len()).sum::<usize>());
     let mut rest = template;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::place::{Path, Placed, Point};
+pub use super::place::Point;
+use super::place::{Path, Placed};
 use super::{Block, Picture, escaped, shortened};
 use crate::explain::Kernel;
 
@@ -28,7 +29,7 @@ const HEADER: f64 = 64.0;
 const MOST_CHARACTERS: usize = 44;
 const MOST_NODES: usize = 12;
 
-const STYLE: &str = "text{font-family:Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1b1f24}\
+pub const STYLE: &str = "text{font-family:Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#1b1f24}\
     .kernel>rect{stroke:#57606a;stroke-width:1.2}.node{fill:#ffffff;fill-opacity:.72;stroke:#afb8c1;stroke-width:.6}\
     .edge{fill:none;stroke:#6e7781;stroke-width:1.3;stroke-linejoin:round}.type{fill:#57606a;stroke:#ffffff;stroke-width:3;stroke-linejoin:round;paint-order:stroke}\
     .port>rect{fill:#ddf4ff;stroke:#54aeff;stroke-width:1.2}.chosen>rect{stroke:#0969da;stroke-width:4}";
@@ -208,7 +209,7 @@ fn rectangle(out: &mut String, Size { width, height }: Size, at: Point, round: f
     );
 }
 
-fn text(out: &mut String, at: Point, height: f64, anchor: &str, words: &str) {
+pub fn text(out: &mut String, at: Point, height: f64, anchor: &str, words: &str) {
     let _ = write!(
         out,
         "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"{height}\" text-anchor=\"{anchor}\">{}</text>",

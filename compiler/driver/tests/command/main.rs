@@ -1,5 +1,6 @@
 //! The command as its users meet it: exit codes, words, files.
 
+mod bench;
 mod model;
 
 use std::fs;

@@ -1,0 +1,313 @@
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ir::Tensor;
+use serde::Serialize;
+use targets::Target;
+
+use crate::cli::{self, On};
+use crate::compile::Options;
+use crate::diagnostic::{Diagnostic, Diagnostics, code};
+use crate::execute::{self, Loaded};
+use crate::metadata::{Kernel, Metadata};
+use crate::picture;
+use crate::random;
+use crate::roofline::{self, Ceilings, Timed};
+use crate::table::{grouped, table, time};
+use crate::terminal::{Progress, Report};
+use crate::timing::{self, Times};
+use crate::watch::Watch;
+use crate::written::Written;
+
+#[derive(Serialize)]
+pub struct Benched {
+    model: String,
+    target: String,
+    ran: &'static str,
+    /// That the run was pinned to, where the system lets it.
+    core: Option<usize>,
+    /// Multiply-adds of one inference.
+    macs: u64,
+    /// Of one inference; none in an emulator, which does not tell the time.
+    times: Option<Times>,
+    /// At the median.
+    gflops: Option<f64>,
+    /// Executed by one inference, where the emulator counts them.
+    instructions: Option<u64>,
+    /// With --per-node: what this machine can do at most, and the kernels in the order in which they run.
+    ceilings: Option<Ceilings>,
+    kernels: Vec<Timed>,
+    /// With --per-node in an emulator: the kernels in the order in which they run.
+    counted: Vec<Counted>,
+    page: Option<PathBuf>,
+}
+
+/// A kernel whose instructions were counted.
+#[derive(Serialize)]
+struct Counted {
+    #[serde(flatten)]
+    kernel: Kernel,
+    instructions: u64,
+    /// Of all instructions of the inference.
+    share: f64,
+}
+
+/// A library to be measured.
+struct Subject {
+    metadata: Metadata,
+    target: Target,
+    object: Vec<u8>,
+    archive: Vec<u8>,
+}
+
+/// `onnxc bench`: how long a model takes, and with `--per-node` each of its kernels.
+pub fn bench(arguments: &cli::Bench) -> Result<Benched, Diagnostics> {
+    let progress = Progress::start();
+    let subject = match arguments.model.model.is_dir() {
+        true => written(arguments)?,
+        false => compiled(arguments, &progress)?,
+    };
+    let inputs = random::inputs(subject.metadata.inputs.iter().map(|port| &port.ty), arguments.seed);
+    progress.say("measure");
+    let benched = match place(arguments, &subject.target)? {
+        On::Host => timed(arguments, &subject, &inputs)?,
+        On::Qemu => counted(arguments, &subject, &inputs)?,
+    };
+    if let Some(path) = &arguments.html {
+        write(path, &benched.page())?;
+    }
+    Ok(benched)
+}
+
+fn per_node(arguments: &cli::Bench) -> bool {
+    arguments.per_node || arguments.html.is_some()
+}
+
+/// An output directory's library, as it is.
+fn written(arguments: &cli::Bench) -> Result<Subject, Diagnostic> {
+    let cli::TargetArgs { target, target_triple, threads, .. } = &arguments.target;
+    let compiles = target.is_some()
+        || target_triple.is_some()
+        || *threads != 1
+        || !arguments.model.pins.words().is_empty()
+        || !arguments.rewriting.is_usual();
+    let dir = &arguments.model.model;
+    let refused = |why: &str| {
+        let message = format!("`{}` {why}", dir.display());
+        Err(Diagnostic::usage(code::COMMAND_LINE, message)
+            .with_hint("give the model instead of the directory"))
+    };
+    if compiles {
+        return refused("is compiled already: how it is to be compiled can't be said any more");
+    }
+    let written = Written::open(dir)?;
+    if per_node(arguments) && place(arguments, &written.target)? == On::Host {
+        return refused("is a finished library, whose kernels can't be timed one by one");
+    }
+    let object = written.object()?;
+    let Written { metadata, target, archive, .. } = written;
+    Ok(Subject { metadata, target, object, archive })
+}
+
+fn compiled(arguments: &cli::Bench, progress: &Progress) -> Result<Subject, Diagnostics> {
+    let target = arguments.target.resolve()?;
+    if target.threads != 1 {
+        let message = "`bench` measures on one thread; leave --threads out";
+        return Err(Diagnostic::usage(code::COMMAND_LINE, message).into());
+    }
+    // Before the work, not after.
+    let place = place(arguments, &target)?;
+    let say = |stage| progress.say(stage);
+    let options = Options {
+        pins: arguments.model.pins.options(),
+        rewriting: arguments.rewriting.options(),
+        steps: per_node(arguments) && place == On::Host,
+        ..Options::default()
+    };
+    let artifact = crate::compile(&arguments.model.model, &target, &options, &mut Watch::new(&[], &say))?;
+    Ok(Subject { metadata: artifact.metadata, target, object: artifact.object, archive: artifact.archive })
+}
+
+/// In this process what is for exactly this machine, else in the emulator.
+fn place(arguments: &cli::Bench, target: &Target) -> Result<On, Diagnostic> {
+    let (here, native) = (execute::is_this_machine(target), execute::is_native(target));
+    let wrong = |message: &str, hint: &str| {
+        Err(Diagnostic::usage(code::CANNOT_RUN, message.replace("{}", &target.name)).with_hint(hint))
+    };
+    match arguments.on {
+        None | Some(On::Host) if here => Ok(On::Host),
+        _ if arguments.html.is_some() && !here => wrong(
+            "the roofline is this machine's, and {} is another",
+            "--per-node alone prints the instructions of each kernel",
+        ),
+        None | Some(On::Qemu) if !native && target.runner.is_some() => Ok(On::Qemu),
+        Some(On::Host) => {
+            wrong("only code for exactly this machine is timed, and {} is another", "use --target host")
+        }
+        _ if native => wrong("{} is of this machine's own family and has no emulator", "use --target host"),
+        _ => wrong("{} does not say how its programs are run here", "give it a [runner] in a .toml file"),
+    }
+}
+
+fn timed(arguments: &cli::Bench, subject: &Subject, inputs: &[Tensor]) -> Result<Benched, Diagnostic> {
+    let Subject { metadata, target, object, .. } = subject;
+    let mut loaded = Loaded::new(object, metadata, inputs)?;
+    let core = timing::pin_to_core();
+    let run = loaded.entry("run")?;
+    let whole = timing::repeat(arguments.seconds, 1, |_| loaded.enter(run))?.remove(0);
+    let (mut ceilings, mut kernels) = (None, vec![]);
+    if per_node(arguments) {
+        let steps: Vec<_> = (0..metadata.kernels.len())
+            .map(|k| loaded.entry(&format!("step{k}")))
+            .collect::<Result<_, _>>()?;
+        let times = timing::repeat(arguments.seconds, steps.len(), |k| loaded.enter(steps[k]))?;
+        let measured = roofline::measure(target)?;
+        let touched = metadata.memory.arena_bytes + metadata.memory.weights_bytes;
+        kernels = roofline::timed(&metadata.kernels, &times, &measured, touched);
+        ceilings = Some(measured);
+    }
+    Ok(Benched {
+        core,
+        gflops: (metadata.macs > 0).then(|| 2e-9 * metadata.macs as f64 / whole.median.max(1e-9)),
+        times: Some(whole),
+        ceilings,
+        kernels,
+        page: arguments.html.clone(),
+        ..Benched::of(subject, "in this process")
+    })
+}
+
+fn counted(arguments: &cli::Bench, subject: &Subject, inputs: &[Tensor]) -> Result<Benched, Diagnostic> {
+    let Subject { metadata, target, archive, .. } = subject;
+    let (instructions, kernels) = match per_node(arguments) {
+        true => execute::instructions_by_kernel(archive, metadata, target, inputs)?,
+        false => (execute::as_program(archive, metadata, target, inputs)?.instructions, vec![]),
+    };
+    let all = instructions.unwrap_or(0).max(1) as f64;
+    let counted = |(kernel, &instructions): (&Kernel, &u64)| Counted {
+        kernel: kernel.clone(),
+        instructions,
+        share: instructions as f64 / all,
+    };
+    let counted = metadata.kernels.iter().zip(&kernels).map(counted).collect();
+    Ok(Benched { instructions, counted, ..Benched::of(subject, "in QEMU") })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Diagnostic> {
+    let cannot = |error: &dyn fmt::Display| {
+        Diagnostic::usage(code::CANNOT_WRITE, format!("cannot write `{}`: {error}", path.display()))
+    };
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| cannot(&error))?;
+    file.write_all(text.as_bytes()).map_err(|error| cannot(&error))?;
+    file.persist(path).map_err(|error| cannot(&error))?;
+    Ok(())
+}
+
+impl Benched {
+    fn of(subject: &Subject, ran: &'static str) -> Benched {
+        Benched {
+            model: subject.metadata.name.clone(),
+            target: subject.target.name.clone(),
+            ran,
+            core: None,
+            macs: subject.metadata.macs,
+            times: None,
+            gflops: None,
+            instructions: None,
+            ceilings: None,
+            kernels: vec![],
+            counted: vec![],
+            page: None,
+        }
+    }
+
+    fn heading(&self) -> String {
+        let core = self.core.map(|core| format!(" on core {core}")).unwrap_or_default();
+        format!("{} for {}, {}{core}", self.model, self.target, self.ran)
+    }
+
+    fn page(&self) -> String {
+        let median = self.times.map(|times| format!(": {}", time(times.median))).unwrap_or_default();
+        let heading = self.heading() + &median;
+        self.ceilings
+            .as_ref()
+            .map_or(String::new(), |ceilings| picture::roofline::page(&heading, ceilings, &self.kernels))
+    }
+}
+
+impl Report for Benched {}
+
+impl fmt::Display for Benched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.heading())?;
+        let mut rows = Vec::new();
+        let mut row = |what: &str, value: String, note: String| rows.push(vec![what.to_owned(), value, note]);
+        if let Some(times) = self.times {
+            row("median", time(times.median), format!("of {} runs", grouped(times.runs as u128)));
+            row("p99", time(times.p99), String::new());
+        }
+        if let Some(instructions) = self.instructions {
+            row("instructions", grouped(instructions), String::new());
+        }
+        let speed =
+            self.gflops.map(|gflops| format!("{gflops:.1} GFLOP/s at the median")).unwrap_or_default();
+        row("MACs", grouped(self.macs), speed);
+        f.write_str(&table(&["", ">", ""], &rows))?;
+        if let Some(ceilings) = &self.ceilings {
+            writeln!(f, "\n{}\n", in_words(ceilings))?;
+            let rows: Vec<Vec<String>> = self.kernels.iter().map(kernel_row).collect();
+            let heading = ["kernel", ">time", ">%", ">GFLOP/s", ">GB/s", ">of roof", "roof", "nodes"];
+            f.write_str(&table(&heading, &rows))?;
+        }
+        if !self.counted.is_empty() {
+            let rows: Vec<Vec<String>> = self.counted.iter().map(counted_row).collect();
+            writeln!(f)?;
+            f.write_str(&table(&["kernel", ">instructions", ">%", ">per MAC", "nodes"], &rows))?;
+        }
+        match &self.page {
+            Some(page) => writeln!(f, "\n  {}", page.display()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn in_words(Ceilings { flops, levels }: &Ceilings) -> String {
+    let levels: Vec<String> =
+        levels.iter().map(|level| format!("{} {:.0} GB/s", level.name, 1e-9 * level.rate)).collect();
+    format!("one core: {:.0} GFLOP/s of multiply-adds; reads: {}", 1e-9 * flops, levels.join(", "))
+}
+
+fn kernel_row(timed: &Timed) -> Vec<String> {
+    vec![
+        timed.kernel.symbol.clone(),
+        time(timed.times.median),
+        format!("{:.1}", 100.0 * timed.share),
+        timed.gflops.map(|gflops| format!("{gflops:.1}")).unwrap_or_default(),
+        format!("{:.1}", timed.gigabytes_per_second),
+        format!("{:.0} %", 100.0 * timed.of_roof),
+        timed.bound.roof.clone(),
+        nodes(&timed.kernel),
+    ]
+}
+
+/// As far as a terminal has room; `--format json` has them all.
+fn nodes(kernel: &Kernel) -> String {
+    picture::shortened(&kernel.nodes.join(" + "), 72)
+}
+
+fn counted_row(counted: &Counted) -> Vec<String> {
+    let Counted { kernel, instructions, share } = counted;
+    let per_mac = *instructions as f64 / kernel.macs.max(1) as f64;
+    vec![
+        kernel.symbol.clone(),
+        grouped(*instructions),
+        format!("{:.1}", 100.0 * share),
+        if kernel.macs > 0 { format!("{per_mac:.2}") } else { String::new() },
+        nodes(kernel),
+    ]
+}
