@@ -46,6 +46,8 @@ pub enum Command {
     /// magnitude or its spread, whichever is more) or within --absolute; integers and booleans must be equal. The last
     /// line is PASS or FAIL.
     Verify(Verify),
+    /// Looks into files of tuning records, and puts them together.
+    Records(Records),
     /// Lists the targets.
     Targets,
     /// Lists the ONNX operators that can be compiled.
@@ -137,6 +139,18 @@ impl TargetArgs {
     }
 }
 
+/// Schedules that were found by tuning.
+#[derive(Debug, Args)]
+pub struct RecordsArgs {
+    /// Records that `onnxc tune` wrote: a file, or a directory of .jsonl files (may be repeated; later ones stand before
+    /// earlier ones, and all before those that come with the compiler).
+    #[arg(long, value_name = "FILE|DIR")]
+    pub records: Vec<PathBuf>,
+    /// The default schedules alone.
+    #[arg(long, conflicts_with = "records")]
+    pub no_records: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct Check {
     #[command(flatten)]
@@ -151,6 +165,8 @@ pub struct Compile {
     pub model: ModelArgs,
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub records: RecordsArgs,
     /// The directory to write. An earlier output is replaced when the new one is complete.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
@@ -259,6 +275,8 @@ pub struct Explain {
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
+    pub records: RecordsArgs,
+    #[command(flatten)]
     pub rewriting: RewritingArgs,
     /// Draws the kernels and what they hand on: an .svg file, or an .html page with a table.
     #[arg(long, value_name = "FILE", value_parser = picture)]
@@ -266,9 +284,34 @@ pub struct Explain {
 }
 
 #[derive(Debug, Args)]
+pub struct Records {
+    #[command(subcommand)]
+    pub what: RecordsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RecordsCommand {
+    /// Lists a file's records: kernels, targets, what tuning gained.
+    List {
+        /// A .jsonl file, or a directory of such files.
+        file: PathBuf,
+    },
+    /// Puts the best of several files into one. Of records that were not measured in the same place the first stands.
+    Merge {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The file to write; it may be one of those that are read.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub records: RecordsArgs,
     /// Input tensors: INPUT=FILE (.npy or .pb), an .npz file, or a directory of such files (may be repeated).
     #[arg(long, value_name = "DIR|INPUT=FILE")]
     pub inputs: Vec<String>,
@@ -294,6 +337,8 @@ pub struct Verify {
     pub model: ModelArgs,
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub records: RecordsArgs,
     #[command(flatten)]
     pub rewriting: RewritingArgs,
     #[command(flatten)]

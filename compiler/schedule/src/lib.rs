@@ -243,7 +243,7 @@ pub fn lower(
     result: &Destination,
     target: &Target,
 ) -> Result<Kernel, math::Unsupported> {
-    lower_with(name, stage, operands, result, target, &Records::default())
+    lower_with(name, stage, operands, result, target, &Records::NONE)
 }
 
 /// Loops for `stage` by the schedule that `records` have for it, or else by the default one.

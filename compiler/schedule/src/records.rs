@@ -166,6 +166,8 @@ pub struct Records {
 }
 
 impl Records {
+    pub const NONE: Records = Records { schedules: BTreeMap::new(), foreign: 0 };
+
     /// Of several records of one kernel the last stands.
     pub fn for_target(records: impl IntoIterator<Item = Record>, target: &Target) -> Records {
         let own = TargetKey::of(target);
@@ -178,6 +180,12 @@ impl Records {
             }
         }
         known
+    }
+
+    /// Takes in those of `others`, which stand before its own.
+    pub fn extend(&mut self, others: Records) {
+        self.schedules.extend(others.schedules);
+        self.foreign += others.foreign;
     }
 
     pub fn insert(&mut self, kernel: String, schedule: Schedule) {

@@ -4,6 +4,7 @@ pub mod check;
 pub mod compile;
 pub mod explain;
 pub mod operators;
+pub mod records;
 pub mod run;
 pub mod targets;
 pub mod verify;
@@ -20,6 +21,7 @@ pub fn dispatch(cli: &Cli) -> u8 {
         Command::Run(arguments) => finish(run::run(arguments), cli.format),
         Command::Verify(arguments) => finish(verify::verify(arguments), cli.format),
         Command::Targets => finish(targets::targets(), cli.format),
+        Command::Records(arguments) => finish(records::records(arguments), cli.format),
         Command::Ops => finish(operators::operators(), cli.format),
     }
 }
