@@ -1,10 +1,12 @@
 //! The command line: what can be said, and how it is read.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use targets::Target;
 
+use crate::commands::tune::duration;
 use crate::diagnostic::{Diagnostic, code};
 use crate::io_layout::Wish;
 use crate::picture::Form;
@@ -46,6 +48,12 @@ pub enum Command {
     /// magnitude or its spread, whichever is more) or within --absolute; integers and booleans must be equal. The last
     /// line is PASS or FAIL.
     Verify(Verify),
+    /// Finds better schedules for a model's kernels by measuring, and writes them as records that `compile` takes.
+    ///
+    /// Kernels that the file has already are done; a run that was interrupted goes on where it was.
+    Tune(Tune),
+    /// Measures some schedules of one kernel: JSON in, JSON out. What `tune` runs, here or elsewhere.
+    Trial(Trial),
     /// Looks into files of tuning records, and puts them together.
     Records(Records),
     /// Lists the targets.
@@ -281,6 +289,41 @@ pub struct Explain {
     /// Draws the kernels and what they hand on: an .svg file, or an .html page with a table.
     #[arg(long, value_name = "FILE", value_parser = picture)]
     pub picture: Option<(PathBuf, Form)>,
+}
+
+#[derive(Debug, Args)]
+pub struct Tune {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub rewriting: RewritingArgs,
+    /// The file of records to write, or to go on with.
+    #[arg(short, long, value_name = "FILE.jsonl")]
+    pub output: PathBuf,
+    /// Of the random numbers: the same seed and --trials give the same records where measuring does (in QEMU).
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// How long it may take, about: 90s, 15m, 2h. Shared out by what the kernels take.
+    #[arg(long, default_value = "15m", value_parser = duration, conflicts_with = "trials")]
+    pub budget: Duration,
+    /// How many trials, of 8 schedules each, instead of a time.
+    #[arg(long, value_name = "N")]
+    pub trials: Option<usize>,
+    /// Only kernels that have this in their name, as the table shows it (may be repeated).
+    #[arg(long, value_name = "PART")]
+    pub kernels: Vec<String>,
+    /// A command that runs a trial, instead of this program here: `ssh board onnxc trial`. It gets the trial on standard
+    /// input, or in the file whose name stands in the place of {trial}, and prints the answer. No shell reads it.
+    #[arg(long, value_name = "COMMAND")]
+    pub runner: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Trial {
+    /// The trial: a .json file [default: standard input].
+    pub trial: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -67,6 +67,8 @@ pub mod code {
     pub const FOREIGN_RECORDS: &str = "W0102";
     /// A record's schedule is not legal for its kernel.
     pub const REFUSED_RECORD: &str = "W0103";
+    /// A kernel could not be measured.
+    pub const NOT_TUNED: &str = "W0105";
     /// Records of one kernel that were measured in different places.
     pub const INCOMPARABLE_RECORDS: &str = "W0104";
 }

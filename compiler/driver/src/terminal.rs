@@ -91,6 +91,37 @@ impl Progress {
     }
 }
 
+/// How far a long work is, and what it has found; silent where nobody watches.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    pub fn start(steps: usize) -> Bar {
+        if !stderr().is_terminal() {
+            return Bar(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::new(steps as u64);
+        if let Ok(style) = ProgressStyle::with_template("{bar:20} {pos}/{len} ({elapsed})  {msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Bar(bar)
+    }
+
+    pub fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+
+    pub fn advance(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();

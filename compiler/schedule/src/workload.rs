@@ -85,8 +85,8 @@ impl Workload {
         format!("{}: {dtype} {}{over}", self.name, by(domain))
     }
 
-    /// Whether the stage is well formed: its axes, sources and indices are there, and of the right number. What it
-    /// reads where is not looked at.
+    /// Whether the stage is well formed: its axes, sources and indices are there and of the right number, and the result
+    /// lies in its buffer. Where it reads is not looked at.
     pub fn check(&self) -> Result<(), String> {
         let Stage { domain, reduction, fold, body, finish, .. } = &self.stage;
         let extents = || domain.iter().chain(reduction);
@@ -106,6 +106,18 @@ impl Workload {
         let lengths = self.operands.iter().map(|operand| operand.len).chain([self.result.len]);
         if lengths.into_iter().any(|len| len == 0 || len > MOST_ELEMENTS) {
             return Err(format!("a buffer of no element, or more than {MOST_ELEMENTS}"));
+        }
+        let steps = self
+            .result
+            .view
+            .strides
+            .iter()
+            .zip(domain)
+            .map(|(&stride, &extent)| i128::from(stride) * (extent as i128 - 1));
+        let (low, high) = steps.fold((0, 0), |(low, high), step| (low + step.min(0), high + step.max(0)));
+        let offset = i128::from(self.result.view.offset);
+        if offset + low < 0 || offset + high >= self.result.len as i128 {
+            return Err("the result leaves its buffer".to_owned());
         }
         self.expression(body, domain.len() + reduction.len(), false)?;
         finish.iter().try_for_each(|finish| self.expression(finish, domain.len(), true))
