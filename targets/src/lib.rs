@@ -9,6 +9,7 @@ mod host;
 pub mod instructions;
 mod meaning;
 mod presets;
+mod records;
 
 pub use description::TargetError;
 

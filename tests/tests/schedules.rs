@@ -28,7 +28,7 @@ use ops::ops::sigmoid::Sigmoid;
 use ops::ops::softmax::Softmax;
 use ops::ops::transpose::Transpose;
 use ops::shape::{Layout, Pool, Window};
-use schedule::{Argument, Block, Destination, Kernel, Operand, View, Winograd};
+use schedule::{Argument, Block, Destination, Kernel, Operand, Schedule, View, Winograd, Workload};
 use targets::Target;
 
 fn random(ty: &TensorType, seed: u64) -> Tensor {
@@ -351,13 +351,14 @@ fn check_tiles(op: &AnyOp, types: &[TensorType], constant: &[bool], target: &Tar
     let largest = wanted.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
     let ty = &results[0];
     let destination = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
+    let workload = Workload::new("test", stage, &described(&known), &destination);
+    let usual = schedule::lower("test", stage, &described(&known), &destination, target).unwrap().stages.remove(0);
     for (outputs, bound) in TILES {
         let all = ty.shape[1].div_ceil(outputs);
         for rows in std::collections::BTreeSet::from([1, all.div_ceil(2), all]) {
             let form = Winograd { outputs, rows };
-            let lowered =
-                schedule::lower_tiles("test", stage, &described(&known), &destination, form, target).unwrap();
-            let kernel = lowered.unwrap_or_else(|| panic!("{op:?} over {types:?}: no tiles by {form:?}"));
+            let tiled = Schedule { winograd: Some(form), ..usual.clone() };
+            let kernel = schedule::lower_by(&workload, &tiled, target).unwrap();
             let got = run_kernel(&kernel, &known, ty).to_f64s();
             for (k, (a, b)) in got.into_iter().zip(&wanted).enumerate() {
                 let error = (a - b).abs() / largest;

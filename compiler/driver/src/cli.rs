@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use targets::Target;
 
+use crate::commands::tune::duration;
 use crate::diagnostic::{Diagnostic, code};
 use crate::io_layout::Wish;
 use crate::picture::Form;
@@ -53,6 +54,14 @@ pub enum Command {
     /// With --per-node every kernel is measured as it runs in the model; on this machine its time is held against what this machine can do at
     /// most: the multiply-adds and the bytes from each cache that small loops measure here (the roofline model).
     Bench(Bench),
+    /// Finds better schedules for a model's kernels by measuring, and writes them as records that `compile` takes.
+    ///
+    /// Kernels that the file has already are done; a run that was interrupted goes on where it was.
+    Tune(Tune),
+    /// Measures some schedules of one kernel: JSON in, JSON out. What `tune` runs, here or elsewhere.
+    Trial(Trial),
+    /// Looks into files of tuning records, and puts them together.
+    Records(Records),
     /// Lists the targets.
     Targets,
     /// Lists the ONNX operators that can be compiled.
@@ -144,6 +153,18 @@ impl TargetArgs {
     }
 }
 
+/// Schedules that were found by tuning.
+#[derive(Debug, Args)]
+pub struct RecordsArgs {
+    /// Records that `onnxc tune` wrote: a file, or a directory of .jsonl files (may be repeated; later ones stand before
+    /// earlier ones, and all before those that come with the compiler).
+    #[arg(long, value_name = "FILE|DIR")]
+    pub records: Vec<PathBuf>,
+    /// The default schedules alone.
+    #[arg(long, conflicts_with = "records")]
+    pub no_records: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct Check {
     #[command(flatten)]
@@ -158,6 +179,8 @@ pub struct Compile {
     pub model: ModelArgs,
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub records: RecordsArgs,
     /// The directory to write. An earlier output is replaced when the new one is complete.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
@@ -277,6 +300,8 @@ pub struct Explain {
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
+    pub records: RecordsArgs,
+    #[command(flatten)]
     pub rewriting: RewritingArgs,
     /// Draws the kernels and what they hand on: an .svg file, or an .html page with a table.
     #[arg(long, value_name = "FILE", value_parser = picture)]
@@ -284,9 +309,69 @@ pub struct Explain {
 }
 
 #[derive(Debug, Args)]
+pub struct Tune {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub rewriting: RewritingArgs,
+    /// The file of records to write, or to go on with.
+    #[arg(short, long, value_name = "FILE.jsonl")]
+    pub output: PathBuf,
+    /// Of the random numbers: the same seed and --trials give the same records where measuring does (in QEMU).
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// How long it may take, about: 90s, 15m, 2h. Shared out by what the kernels take.
+    #[arg(long, default_value = "15m", value_parser = duration, conflicts_with = "trials")]
+    pub budget: Duration,
+    /// How many trials, of 8 schedules each, instead of a time.
+    #[arg(long, value_name = "N")]
+    pub trials: Option<usize>,
+    /// Only kernels that have this in their name, as the table shows it (may be repeated).
+    #[arg(long, value_name = "PART")]
+    pub kernels: Vec<String>,
+    /// A command that runs a trial, instead of this program here: `ssh board onnxc trial`. It gets the trial on standard
+    /// input, or in the file whose name stands in the place of {trial}, and prints the answer. No shell reads it.
+    #[arg(long, value_name = "COMMAND")]
+    pub runner: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Trial {
+    /// The trial: a .json file [default: standard input].
+    pub trial: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Records {
+    #[command(subcommand)]
+    pub what: RecordsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RecordsCommand {
+    /// Lists a file's records: kernels, targets, what tuning gained.
+    List {
+        /// A .jsonl file, or a directory of such files.
+        file: PathBuf,
+    },
+    /// Puts the best of several files into one. Of records that were not measured in the same place the first stands.
+    Merge {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The file to write; it may be one of those that are read.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
 pub struct Run {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub records: RecordsArgs,
     /// Input tensors: INPUT=FILE (.npy or .pb), an .npz file, or a directory of such files (may be repeated).
     #[arg(long, value_name = "DIR|INPUT=FILE")]
     pub inputs: Vec<String>,
@@ -312,6 +397,8 @@ pub struct Verify {
     pub model: ModelArgs,
     #[command(flatten)]
     pub target: TargetArgs,
+    #[command(flatten)]
+    pub records: RecordsArgs,
     #[command(flatten)]
     pub rewriting: RewritingArgs,
     #[command(flatten)]

@@ -17,7 +17,7 @@ use crate::metadata::{
     TargetFacts, Tool,
 };
 use crate::watch::{Dump, Watch};
-use crate::{audit, example, header, identifier, problems};
+use crate::{audit, example, header, identifier, problems, records};
 
 /// What the user asked for besides model and target.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +31,8 @@ pub struct Options {
     pub io_layout: Vec<Wish>,
     /// Gives each kernel's call a function of its own beside the library's, to be measured.
     pub steps: bool,
+    /// Schedules that were found by tuning.
+    pub records: schedule::Records,
 }
 
 /// A compiled model, ready to be written or run.
@@ -43,6 +45,8 @@ pub struct Artifact {
     pub archive: Vec<u8>,
     /// The graph as it was imported, its inputs and outputs laid out as the library's, for the reference evaluator.
     pub reference: ops::Graph,
+    /// What was asked for and not done.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Artifact {
@@ -88,7 +92,7 @@ pub fn compile_graph(
     let rewritten = watch.stage("rewrite", || rewrite(&imported, &cost, &options.rewriting))?;
     watch.rewriting(&imported, &rewritten)?;
     let lowered = watch
-        .stage("lower", || lower_with(&rewritten.graph, target, name, transposes(options)))
+        .stage("lower", || lower_with(&rewritten.graph, target, name, transposes(options), &options.records))
         .map_err(|error| declined(&error, target))?;
     watch.keep(Dump::Loops, || nests(&lowered));
     watch.keep(Dump::Mlir, || mlir(&lowered));
@@ -96,7 +100,8 @@ pub fn compile_graph(
     let object = watch.stage("emit", || emit(&lowered.module)).map_err(|error| not_emitted(&error))?;
     let archive = codegen::archive(name, &object).map_err(|error| not_emitted(&error))?;
     let metadata = describe(model, &rewritten, &lowered, &object, options, &public)?;
-    Ok(Artifact { metadata, object: object.bytes, archive, reference: imported })
+    let warnings = records::refused(&lowered.kernels);
+    Ok(Artifact { metadata, object: object.bytes, archive, reference: imported, warnings })
 }
 
 /// One layout for all is what it says: what lies in another is copied first.

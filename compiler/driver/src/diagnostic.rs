@@ -18,6 +18,8 @@ pub enum Kind {
     Unsupported,
     OverBudget,
     VerificationFailed,
+    /// Something that was asked for could not be had; all else is done.
+    Warning,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Kind::Unsupported => 4,
             Kind::OverBudget => 5,
             Kind::VerificationFailed => 6,
+            Kind::Warning => 0,
         }
     }
 }
@@ -49,6 +52,8 @@ pub mod code {
     pub const CANNOT_RUN: &str = "E0007";
     /// The model has no node of that name.
     pub const NODE: &str = "E0008";
+    /// A file of records, or a trial, that is not one.
+    pub const RECORDS: &str = "E0009";
     /// The model is supported, but not for this target.
     pub const TARGET_CANNOT: &str = "E0210";
     /// The library needs more memory than the user allows.
@@ -56,6 +61,16 @@ pub mod code {
     /// The compiled code ran, but not as docs/abi.md promises.
     pub const RUN_FAILED: &str = "E0402";
     pub const BUG: &str = "E0901";
+    /// Records of another version of the compiler's schedules.
+    pub const STALE_RECORDS: &str = "W0101";
+    /// Records of another target.
+    pub const FOREIGN_RECORDS: &str = "W0102";
+    /// A record's schedule is not legal for its kernel.
+    pub const REFUSED_RECORD: &str = "W0103";
+    /// A kernel could not be measured.
+    pub const NOT_TUNED: &str = "W0105";
+    /// Records of one kernel that were measured in different places.
+    pub const INCOMPARABLE_RECORDS: &str = "W0104";
 }
 
 /// One thing that is wrong in several places of a model, or in one.
@@ -96,6 +111,10 @@ impl Diagnostic {
         Diagnostic::new(Kind::Usage, code, message)
     }
 
+    pub fn warning(code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic::new(Kind::Warning, code, message)
+    }
+
     /// A bug of ours that was noticed in time.
     pub fn bug(message: impl Into<String>) -> Diagnostic {
         Diagnostic::new(Kind::Internal, code::BUG, message)
@@ -110,7 +129,8 @@ impl Diagnostic {
     /// For the terminal: the message, a block per finding, the hint.
     fn render(&self, f: &mut fmt::Formatter<'_>, paint: Paint) -> fmt::Result {
         let (red, bold, cyan, plain) = paint.codes();
-        writeln!(f, "{red}error[{}]{plain}{bold}: {}{plain}", self.code, self.message)?;
+        let what = if self.kind == Kind::Warning { "warning" } else { "error" };
+        writeln!(f, "{red}{what}[{}]{plain}{bold}: {}{plain}", self.code, self.message)?;
         if !self.nodes.is_empty() {
             writeln!(f, "  {cyan}at:{plain} {}", names(&self.nodes))?;
         }

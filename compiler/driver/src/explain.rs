@@ -33,6 +33,8 @@ pub struct Kernel {
     pub weights_bytes: usize,
     /// Of its functions: one per stage that is run, and per copy that it takes to bring its elements to their place.
     pub symbols: Vec<String>,
+    /// Of its functions, those whose schedules are records', found by tuning.
+    pub recorded: usize,
     /// Why elements are moved that were computed already.
     pub copies: Vec<String>,
     pub apart: Option<Apart>,
@@ -120,6 +122,7 @@ pub fn kernels(optimized: &Optimized, lowered: &Lowered, cost: &dyn CostModel, n
                 bytes: 0,
                 weights_bytes: 0,
                 symbols: vec![],
+                recorded: 0,
                 copies: vec![],
                 apart: apart(optimized, &report.nodes, names),
             });
@@ -130,6 +133,7 @@ pub fn kernels(optimized: &Optimized, lowered: &Lowered, cost: &dyn CostModel, n
         kernel.bytes += report.bytes;
         kernel.weights_bytes += report.weights_bytes;
         kernel.symbols.push(report.symbol.clone());
+        kernel.recorded += usize::from(report.chosen == schedule::Chosen::Record);
         kernel.copies.extend(report.copies.map(str::to_owned));
     }
     kernels

@@ -26,6 +26,7 @@ mod picture;
 mod price;
 mod problems;
 mod random;
+mod records;
 mod rewriting;
 mod roofline;
 mod support;

@@ -11,6 +11,7 @@ mod value;
 use std::fmt;
 
 use ir::{NodeId, NodeKind, TensorType};
+use schedule::{Chosen, Records, Workload};
 use targets::Target;
 
 use value::Lowering;
@@ -43,6 +44,10 @@ pub struct KernelReport {
     pub modelled_cycles: u64,
     /// Why elements are moved that were computed already, if that is all it does.
     pub copies: Option<&'static str>,
+    /// Where its schedule comes from.
+    pub chosen: Chosen,
+    /// What other schedules may be found for.
+    pub workload: Option<Workload>,
 }
 
 /// Why a graph cannot be lowered for a target.
@@ -74,16 +79,19 @@ pub enum Transposes {
 
 /// Lowers `graph` for `target`; every symbol will start with `name`.
 pub fn lower<'a>(graph: &'a ops::Graph, target: &'a Target, name: &str) -> Result<Lowered<'a>, LowerError> {
-    lower_with(graph, target, name, Transposes::Seen)
+    static NONE: Records = Records::NONE;
+    lower_with(graph, target, name, Transposes::Seen, &NONE)
 }
 
+/// As [`lower`], with the schedules that are in `records`.
 pub fn lower_with<'a>(
     graph: &'a ops::Graph,
     target: &'a Target,
     name: &str,
     transposes: Transposes,
+    records: &'a Records,
 ) -> Result<Lowered<'a>, LowerError> {
-    let mut lowering = Lowering::new(graph, target, transposes);
+    let mut lowering = Lowering::new(graph, target, transposes, records);
     lowering.claim_places();
     for id in graph.order() {
         if let NodeKind::Apply(op) = &graph.node(id).kind {

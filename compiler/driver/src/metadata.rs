@@ -196,6 +196,9 @@ pub struct Kernel {
     /// By the target's cost model, which compares forms and does not tell the time; 0 in files of older compilers.
     #[serde(default)]
     pub modelled_cycles: u64,
+    /// Whether its schedule is a record's, found by tuning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recorded: bool,
 }
 
 impl From<&KernelReport> for Kernel {
@@ -208,6 +211,7 @@ impl From<&KernelReport> for Kernel {
             bytes: report.bytes,
             weights_bytes: report.weights_bytes,
             modelled_cycles: report.modelled_cycles,
+            recorded: report.chosen == schedule::Chosen::Record,
         }
     }
 }

@@ -63,7 +63,8 @@ impl Fold {
 /// One tensor, element by element: for every point of `domain`, `finish(fold over reduction of body)`.
 ///
 /// Without a fold there is no reduction, and `body` is the element itself.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Stage {
     /// The stage's element type: that of `finish`, or of `body` where there is none.
     pub dtype: DType,

@@ -2,17 +2,17 @@
 
 use ir::DType;
 use loops::affine::Affine;
-use loops::{Binary, Expr};
+use loops::{Binary, BufferId, Expr};
 use targets::Target;
 
-use crate::flat::{Flat, dtype_of};
+use crate::flat::{Flat, dtype_of, loads};
 use crate::{Loop, Schedule, estimate, math, pack, winograd};
 
 /// The default schedule in the form that the cost model likes best.
 pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
     let direct = default_schedule(flat, target);
     let cycles = estimate::of(flat, &direct, target).cycles(target);
-    match target.winograd.then(|| winograd::cheapest(flat, target)).flatten() {
+    match winograd::cheapest(flat, target) {
         Some((form, estimate)) if estimate.cycles(target) < cycles => {
             Schedule { winograd: Some(form), ..direct }
         }
@@ -35,6 +35,13 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
     };
     let tile_axis = flat.fold.and_then(|_| tile_axis(flat, vector_axis));
     let (tile, vectors) = register_tile(flat, vector_axis, tile_axis, lanes, target);
+    let register_tile = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
+    around(flat, &register_tile, target)
+}
+
+/// What goes with the register tile of `schedule`: the loops inside it and around it.
+pub(crate) fn around(flat: &Flat, schedule: &Schedule, target: &Target) -> Schedule {
+    let Schedule { vector_axis, lanes, vectors, tile_axis, tile, .. } = *schedule;
     let mut schedule = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
     schedule.unrolled_axes = unrolled_axes(flat, &schedule);
     schedule.unroll = unroll(flat, &schedule);
@@ -94,22 +101,26 @@ pub(crate) fn lanes(flat: &Flat, target: &Target) -> usize {
 }
 
 /// Whether vectors may run along a domain axis: the result is dense there, and every load is dense, the same for all
-/// lanes, or a constant that can be packed.
-fn runs_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
+/// lanes, or a constant of the fold that can be packed.
+pub(crate) fn runs_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
     let atom = Expr::Axis(axis);
     let dense = |address: &Affine| matches!(address.coefficient(&atom), 0 | 1);
     let result = Affine::of(&flat.result);
     let stored = if lanes > 1 { result.coefficient(&atom) == 1 } else { result.coefficient(&atom) != 0 };
+    let packed = |(buffer, address): &(BufferId, Affine)| {
+        dense(address) || pack::wants_packing(flat, *buffer, address, axis)
+    };
+    let fits = |loads: Vec<(BufferId, Affine)>, read: &dyn Fn(&(BufferId, Affine)) -> bool| {
+        loads.iter().all(|load| !load.1.hides(&atom) && (lanes == 1 || read(load)))
+    };
     stored
         && !used_as_value(flat, axis)
-        && flat.loads().iter().all(|(buffer, address)| {
-            !address.hides(&atom)
-                && (dense(address) || lanes == 1 || pack::wants_packing(flat, *buffer, address, axis))
-        })
+        && fits(loads(&flat.body), &packed)
+        && fits(loads(&flat.finish), &|load| dense(&load.1))
 }
 
 /// Whether vectors may run along a reduction axis, to be folded at the end.
-fn folds_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
+pub(crate) fn folds_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
     let atom = Expr::Axis(axis);
     flat.axes[axis].extent >= lanes
         && !used_as_value(flat, axis)
@@ -142,8 +153,8 @@ fn read_across(flat: &Flat, axis: usize) -> Option<usize> {
 
 /// The domain axis along which most loads stay the same, the innermost of equals.
 fn tile_axis(flat: &Flat, vector_axis: Option<usize>) -> Option<usize> {
-    let loads = flat.loads();
-    let reused = |axis: usize| loads.iter().filter(|(_, a)| a.coefficient(&Expr::Axis(axis)) == 0).count();
+    let all = flat.loads();
+    let reused = |axis: usize| all.iter().filter(|(_, a)| a.coefficient(&Expr::Axis(axis)) == 0).count();
     flat.axes_where(false).filter(|&axis| Some(axis) != vector_axis).max_by_key(|&axis| (reused(axis), axis))
 }
 
@@ -277,12 +288,12 @@ fn register_tile(
 /// the next one and for what the rows read.
 fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, target: &Target) -> usize {
     let Some(cache) = target.caches.get(1) else { return usize::MAX };
-    let bytes = |(buffer, address): (loops::BufferId, Affine)| {
+    let bytes = |(buffer, address): (BufferId, Affine)| {
         let used = |axis: &usize| address.coefficient(&Expr::Axis(*axis)) != 0;
         let steps: usize = flat.axes_where(true).filter(used).map(|axis| flat.axes[axis].extent).product();
         steps * lanes * flat.operands[buffer.0 as usize].dtype.bytes()
     };
-    let packed = |(buffer, address): &(loops::BufferId, Affine)| {
+    let packed = |(buffer, address): &(BufferId, Affine)| {
         !flat.axes[vector_axis].reduction && pack::wants_packing(flat, *buffer, address, vector_axis)
     };
     let of_one = flat.loads().into_iter().filter(packed).map(bytes).max().unwrap_or(0);

@@ -20,7 +20,7 @@ use crate::flat::Flat;
 use crate::math::Unsupported;
 use crate::pack::{self, Packing};
 use crate::range::Ranges;
-use crate::{Argument, Estimate, Kernel, Loop, Schedule};
+use crate::{Argument, Chosen, Estimate, Kernel, Loop, Schedule};
 use guard::Guard;
 
 pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Result<Kernel, Unsupported> {
@@ -37,6 +37,8 @@ pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Re
         blocks: vec![],
         stages: vec![schedule.clone()],
         estimate: Estimate::default(),
+        workload: None,
+        chosen: Chosen::Default,
     };
     drop_unused(&mut kernel);
     Ok(kernel)

@@ -85,16 +85,7 @@ impl Flat {
 
     /// Every load in the body and the finish: buffer and address.
     pub fn loads(&self) -> Vec<(BufferId, Affine)> {
-        let mut loads = Vec::new();
-        for expr in [&self.body, &self.finish] {
-            expr.any(&mut |node| {
-                if let Expr::Load { buffer, index, .. } = node {
-                    loads.push((*buffer, Affine::of(index)));
-                }
-                false
-            });
-        }
-        loads
+        [&self.body, &self.finish].into_iter().flat_map(loads).collect()
     }
 
     fn map(&mut self, f: &mut dyn FnMut(&Expr) -> Option<Expr>) {
@@ -203,6 +194,18 @@ impl Flat {
             .collect();
         self.replace_axes(axes, &replacement);
     }
+}
+
+/// Every load in an expression, those in addresses too: buffer and address.
+pub fn loads(expr: &Expr) -> Vec<(BufferId, Affine)> {
+    let mut loads = Vec::new();
+    expr.any(&mut |node| {
+        if let Expr::Load { buffer, index, .. } = node {
+            loads.push((*buffer, Affine::of(index)));
+        }
+        false
+    });
+    loads
 }
 
 /// Reads to loads with linear addresses.

@@ -8,19 +8,27 @@ mod emit;
 mod estimate;
 mod flat;
 mod join;
+mod legal;
 mod line_buffer;
 pub mod math;
 mod pack;
 mod range;
+mod records;
 mod rows;
+mod space;
 mod tensorize;
 mod winograd;
+mod workload;
 
 pub use estimate::{Estimate, estimate, estimate_rows};
 pub use line_buffer::{estimate_lines, line_buffer};
+pub use legal::Illegal;
+pub use records::{Cost, Merged, Record, RecordError, Records, TargetKey, VERSION, merge, parse, print};
 pub use rows::{default_blocks, lower_rows, row_axes};
+pub use space::Space;
 pub use tensorize::{Unfit, tensorize};
 pub use winograd::Winograd;
+pub use workload::Workload;
 
 use ir::DType;
 use loops::{Definition, Nest, Source, Stage};
@@ -28,7 +36,8 @@ use serde::{Deserialize, Serialize};
 use targets::Target;
 
 /// Where a tensor's elements lie in its buffer: element `[i, j, ...]` at `offset + i · strides[0] + j · strides[1] ...`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct View {
     /// In elements, as are the strides.
     pub offset: i64,
@@ -44,7 +53,8 @@ impl View {
 }
 
 /// What a stage reads from: an operand, an earlier stage's result or a table.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Operand {
     pub source: Source,
     pub dtype: DType,
@@ -56,7 +66,8 @@ pub struct Operand {
 }
 
 /// Where a stage's result goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Destination {
     pub view: View,
     pub len: usize,
@@ -76,6 +87,21 @@ pub struct Kernel {
     /// How each stage is arranged.
     pub stages: Vec<Schedule>,
     pub estimate: Estimate,
+    /// What was lowered, where that is one stage: it may be arranged by another schedule.
+    pub workload: Option<Workload>,
+    /// Where the schedule comes from.
+    pub chosen: Chosen,
+}
+
+/// Where a kernel's schedule comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Chosen {
+    #[default]
+    Default,
+    /// A record says so.
+    Record,
+    /// A record has one that is not legal here; the default stands instead.
+    Refused(Illegal),
 }
 
 impl Kernel {
@@ -126,7 +152,8 @@ pub struct Block {
 }
 
 /// How a kernel's loops are arranged. Axes are those of the flattened stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// The axis that vectors (and the register tile's columns) run along.
     pub vector_axis: Option<usize>,
@@ -171,17 +198,42 @@ impl Schedule {
             winograd: None,
         }
     }
+
+    /// Whether the loops that this schedule makes of a workload are right on `target`; says what is not.
+    ///
+    /// Every schedule that passes is written correctly, so that one from anywhere (a file, a search) can do no harm.
+    pub fn check(&self, workload: &Workload, target: &Target) -> Result<(), Illegal> {
+        legal::check(self, &workload.flat(), target)
+    }
 }
 
 /// One loop around the register tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Loop {
     /// Over the axis by its register tile (or by one, for the other axes); within a panel if there is one outside.
     Axis(usize),
     /// Over the axis by `step`; a later `Axis` of the same axis runs inside.
     Panel { axis: usize, step: usize },
 }
+
+/// Why a stage has no loops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    Illegal(Illegal),
+    Unsupported(math::Unsupported),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refused::Illegal(illegal) => illegal.fmt(f),
+            Refused::Unsupported(unsupported) => unsupported.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// Loops for `stage` by the default schedule; an error where the target cannot compute a function that it uses.
 pub fn lower(
@@ -191,25 +243,38 @@ pub fn lower(
     result: &Destination,
     target: &Target,
 ) -> Result<Kernel, math::Unsupported> {
-    let flat = flat::Flat::new(stage, operands, result);
-    let schedule = choose::cheapest(&flat, target);
-    emitted(name, &flat, schedule, target)
+    lower_with(name, stage, operands, result, target, &Records::NONE)
 }
 
-/// Loops for `stage` through tiles of one form; `None` where such tiles can't make it.
-pub fn lower_tiles(
+/// Loops for `stage` by the schedule that `records` have for it, or else by the default one.
+pub fn lower_with(
     name: &str,
     stage: &Stage,
     operands: &[Operand],
     result: &Destination,
-    form: Winograd,
     target: &Target,
-) -> Result<Option<Kernel>, math::Unsupported> {
-    let flat = flat::Flat::new(stage, operands, result);
-    winograd::lower(name, &flat, form, target)
+    records: &Records,
+) -> Result<Kernel, math::Unsupported> {
+    let workload = Workload::new(name, stage, operands, result);
+    let flat = workload.flat();
+    let recorded = (!records.is_empty()).then(|| records.schedule(&workload.key())).flatten();
+    let (schedule, chosen) = match recorded.map(|known| legal::check(known, &flat, target).map(|()| known)) {
+        Some(Ok(known)) => (known.clone(), Chosen::Record),
+        Some(Err(illegal)) => (choose::cheapest(&flat, target), Chosen::Refused(illegal)),
+        None => (choose::cheapest(&flat, target), Chosen::Default),
+    };
+    Ok(Kernel { chosen, workload: Some(workload), ..by(name, &flat, schedule, target)? })
 }
 
-fn emitted(
+/// Loops for a workload by a schedule from anywhere.
+pub fn lower_by(workload: &Workload, schedule: &Schedule, target: &Target) -> Result<Kernel, Refused> {
+    let flat = workload.flat();
+    legal::check(schedule, &flat, target).map_err(Refused::Illegal)?;
+    by(&workload.name, &flat, schedule.clone(), target).map_err(Refused::Unsupported)
+}
+
+/// The loops of a flattened stage by a schedule that is its own, or legal.
+fn by(
     name: &str,
     flat: &flat::Flat,
     schedule: Schedule,

@@ -13,7 +13,7 @@ use crate::choose::{self, WORTH_THREADS};
 use crate::estimate::{Modelled, travel};
 use crate::flat::Flat;
 use crate::join::Joined;
-use crate::{Argument, Destination, Estimate, Kernel, Operand, Schedule, Unfit, View, lower_part};
+use crate::{Argument, Chosen, Destination, Estimate, Kernel, Operand, Schedule, Unfit, View, lower_part};
 
 /// What stands for the row in a stage that is lowered for one.
 const ROW: LoopVar = LoopVar(u32::MAX);
@@ -53,6 +53,8 @@ pub fn line_buffer(
         blocks: vec![],
         stages: writer.schedules.into_iter().flatten().collect(),
         estimate,
+        chosen: Chosen::Default,
+        workload: None,
     })
 }
 

@@ -29,7 +29,8 @@ use recognize::Convolution;
 use transform::Transforms;
 
 /// How a convolution goes through tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Winograd {
     /// Outputs of a tile along each side: 2, 4 or 6.
     pub outputs: usize,
@@ -37,26 +38,45 @@ pub struct Winograd {
     pub rows: usize,
 }
 
-/// Sides of tiles that are chosen by default. Of 6×6 the roundings are several times those of 4×4 (docs/numerics.md).
+/// Sides of tiles that are chosen without being asked for. Of 6×6 the roundings are several times those of 4×4
+/// (docs/numerics.md).
 const USUAL: [usize; 2] = [2, 4];
+
+/// Sides of tiles that a schedule may have.
+const ALL: [usize; 3] = [2, 4, 6];
 
 /// The form with the fewest modelled cycles, and those; `None` where no tiles of this kind can make the stage.
 pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Option<(Winograd, Estimate)> {
-    // Several times the weights of the direct form: only for machines with memory to spare.
-    if target.caches.len() < 2 {
-        return None;
-    }
-    let convolution = Convolution::of(flat)?;
-    let forms = USUAL.iter().flat_map(|&outputs| {
-        let rows = convolution.height().div_ceil(outputs);
-        // The same number of blocks as some number of rows gives, evenly.
-        let blocks = (1..=rows).map(move |blocks| rows.div_ceil(blocks));
-        let mut heights: Vec<usize> = blocks.collect();
-        heights.dedup();
-        heights.into_iter().map(move |rows| Winograd { outputs, rows })
-    });
+    let convolution = convolution(flat, target)?;
+    let forms = forms_of(&convolution, &USUAL).into_iter();
     let priced = forms.filter_map(|form| Some((form, estimate(&convolution, form, target)?)));
     priced.min_by(|(_, a), (_, b)| a.cycles(target).total_cmp(&b.cycles(target)))
+}
+
+/// The forms that are worth a try; none where no tiles of this kind can make the stage.
+pub(crate) fn usual_forms(flat: &Flat, target: &Target) -> Vec<Winograd> {
+    convolution(flat, target).map_or(vec![], |convolution| forms_of(&convolution, &USUAL))
+}
+
+/// All forms that make the stage.
+pub(crate) fn all_forms(flat: &Flat, target: &Target) -> Vec<Winograd> {
+    convolution(flat, target).map_or(vec![], |convolution| forms_of(&convolution, &ALL))
+}
+
+fn convolution<'a>(flat: &'a Flat, target: &Target) -> Option<Convolution<'a>> {
+    // Several times the weights of the direct form: only for machines with memory to spare.
+    Convolution::of(flat).filter(|_| target.winograd && target.caches.len() >= 2)
+}
+
+fn forms_of(convolution: &Convolution, sides: &[usize]) -> Vec<Winograd> {
+    let of_side = |&outputs: &usize| {
+        let rows = convolution.height().div_ceil(outputs);
+        // The same number of blocks as some number of rows gives, evenly.
+        let mut heights: Vec<usize> = (1..=rows).map(|blocks| rows.div_ceil(blocks)).collect();
+        heights.dedup();
+        heights.into_iter().map(move |rows| Winograd { outputs, rows })
+    };
+    sides.iter().flat_map(of_side).collect()
 }
 
 /// What tiles of this form take.

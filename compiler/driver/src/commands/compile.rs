@@ -8,10 +8,10 @@ use crate::cli;
 use crate::compile::Options;
 use crate::diagnostic::{Diagnostic, Diagnostics, Kind, code};
 use crate::metadata::{Memory, Metadata};
-use crate::output;
 use crate::table::{bytes, grouped, table};
 use crate::terminal::{Progress, Report};
 use crate::watch::{Dump, Watch};
+use crate::{output, records};
 
 #[derive(Serialize)]
 pub struct Compiled {
@@ -20,6 +20,8 @@ pub struct Compiled {
     metadata: Metadata,
     stages: Vec<Stage>,
     dumps: Vec<Dumped>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Diagnostic>,
     /// What to type now.
     next: String,
 }
@@ -41,6 +43,7 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
     let target = arguments.rewriting.allowed(arguments.target.resolve()?);
     // Before minutes of work, not after.
     output::foreign(&arguments.output)?;
+    let (records, mut warnings) = records::load(&arguments.records, &target)?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
     let mut watch = Watch::new(&arguments.dump, &say);
@@ -49,11 +52,13 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
         pins: arguments.model.pins.options(),
         rewriting: arguments.rewriting.options(),
         io_layout: arguments.io.io_layout.clone(),
+        records,
         ..Options::default()
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut watch)?;
     within(&artifact.metadata.memory, arguments)?;
     let files = output::write(&artifact, &arguments.output)?;
+    warnings.extend(artifact.warnings);
     Ok(Compiled {
         directory: arguments.output.clone(),
         files,
@@ -64,6 +69,7 @@ pub fn compile(arguments: &cli::Compile) -> Result<Compiled, Diagnostics> {
             .iter()
             .map(|(stage, time)| Stage { stage, seconds: time.as_secs_f64() })
             .collect(),
+        warnings,
         dumps: watch.texts.into_iter().map(|(stage, text)| Dumped { stage, text }).collect(),
     })
 }
@@ -122,7 +128,11 @@ fn quoted(word: &str) -> String {
     }
 }
 
-impl Report for Compiled {}
+impl Report for Compiled {
+    fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+}
 
 impl fmt::Display for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

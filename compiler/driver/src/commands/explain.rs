@@ -12,12 +12,12 @@ use crate::compile::{self, Options};
 use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::explain::{self, Applied, Kernel, Names, Refusals};
-use crate::lower::lower;
+use crate::lower::{Transposes, lower_with};
 use crate::metadata::Dropped;
 use crate::picture::Picture;
-use crate::problems;
 use crate::table::{bytes, grouped, table};
 use crate::terminal::{Progress, Report};
+use crate::{problems, records};
 
 #[derive(Serialize)]
 pub struct Explained {
@@ -37,6 +37,8 @@ pub struct Explained {
     dropped: Vec<Dropped>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<Node>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Diagnostic>,
     /// The file that was drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     picture: Option<PathBuf>,
@@ -74,13 +76,15 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
     {
         return Err(no_such_node(name, &all).into());
     }
+    let (records, mut warnings) = records::load(&arguments.records, &target)?;
     progress.say("rewrite");
     let cost = TargetCost::new(&target);
     let optimized = compile::rewrite(&imported, &cost, &arguments.rewriting.options())?;
     progress.say("lower");
     let name = compile::library_name(path, &Options { pins, ..Options::default() })?;
-    let lowered =
-        lower(&optimized.graph, &target, &name).map_err(|error| compile::declined(&error, &target))?;
+    let lowered = lower_with(&optimized.graph, &target, &name, Transposes::Seen, &records)
+        .map_err(|error| compile::declined(&error, &target))?;
+    warnings.extend(records::refused(&lowered.kernels));
     let mut kernels = explain::kernels(&optimized, &lowered, &cost, &Names::new(all));
     if let Some((file, form)) = &arguments.picture {
         let heading = format!("{}: {} kernels for {}", shown(path), kernels.len(), target.name);
@@ -117,6 +121,7 @@ pub fn explain(arguments: &cli::Explain) -> Result<Explained, Diagnostics> {
         kernels,
         declined: explain::refusals(&optimized, arguments.node.as_deref()),
         node,
+        warnings,
         picture: arguments.picture.as_ref().map(|(file, _)| file.clone()),
     })
 }
@@ -156,7 +161,11 @@ fn gone(imported: &Graph, optimized: &Optimized, name: &str, cost: &dyn rewrite:
     }
 }
 
-impl Report for Explained {}
+impl Report for Explained {
+    fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+}
 
 impl fmt::Display for Explained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,6 +207,10 @@ impl Explained {
         if !rows.is_empty() {
             writeln!(f, "\nalone, because to do them at the end of another kernel would cost more:")?;
             f.write_str(&table(&["alone", "not at the end of"], &rows))?;
+        }
+        let recorded = self.kernels.iter().filter(|kernel| kernel.recorded > 0).count();
+        if recorded > 0 {
+            writeln!(f, "\n{recorded} of {} kernels by schedules that were recorded", self.kernels.len())?;
         }
         self.dropped(f)?;
         self.declined(f)?;
@@ -291,6 +304,14 @@ fn facts(kernel: &Kernel, with: &[&str]) -> Vec<Vec<String>> {
         ("work", format!("{} MACs", grouped(kernel.macs))),
         ("memory", moved),
     ];
+    let schedule = match kernel.recorded {
+        0 => "the default".to_owned(),
+        all if all == kernel.symbols.len() => "a record's".to_owned(),
+        some => {
+            format!("records' for {some} of {} functions, the default for the others", kernel.symbols.len())
+        }
+    };
+    facts.push(("schedule", schedule));
     facts.extend(kernel.layout.iter().map(|layout| ("layout", layout.clone())));
     facts.extend(kernel.copies.iter().map(|why| ("copies", format!("what is computed already: {why}"))));
     if let Some(apart) = &kernel.apart {

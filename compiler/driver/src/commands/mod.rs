@@ -5,8 +5,11 @@ pub mod check;
 pub mod compile;
 pub mod explain;
 pub mod operators;
+pub mod records;
 pub mod run;
 pub mod targets;
+pub mod trial;
+pub mod tune;
 pub mod verify;
 
 use crate::cli::{Cli, Command};
@@ -22,6 +25,9 @@ pub fn dispatch(cli: &Cli) -> u8 {
         Command::Run(arguments) => finish(run::run(arguments), cli.format),
         Command::Verify(arguments) => finish(verify::verify(arguments), cli.format),
         Command::Targets => finish(targets::targets(), cli.format),
+        Command::Tune(arguments) => finish(tune::tune(arguments), cli.format),
+        Command::Trial(arguments) => finish(trial::trial(arguments), cli.format),
+        Command::Records(arguments) => finish(records::records(arguments), cli.format),
         Command::Ops => finish(operators::operators(), cli.format),
     }
 }

@@ -14,10 +14,10 @@ use crate::execute::{self, Execution};
 use crate::interface::Port;
 use crate::metadata::Metadata;
 use crate::table::{grouped, table};
-use crate::tensor_file;
 use crate::terminal::{Progress, Report};
 use crate::watch::Watch;
 use crate::written::Written;
+use crate::{records, tensor_file};
 
 #[derive(Serialize)]
 pub struct Ran {
@@ -27,6 +27,8 @@ pub struct Ran {
     instructions: Option<u64>,
     arena_used: Option<usize>,
     stack_used: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Diagnostic>,
 }
 
 #[derive(Serialize)]
@@ -42,9 +44,10 @@ struct Output {
 /// `onnxc run`: a model on this machine, or the library of an output directory on the machine that it is for.
 pub fn run(arguments: &cli::Run) -> Result<Ran, Diagnostics> {
     let given = Given::from_arguments(&arguments.inputs)?;
+    let mut warnings = Vec::new();
     let (metadata, execution) = match arguments.model.model.is_dir() {
         true => library(&arguments.model.model, &given)?,
-        false => compiled(arguments, &given)?,
+        false => compiled(arguments, &given, &mut warnings)?,
     };
     let Execution { outputs, instructions, arena_used, stack_used } = execution;
     let outputs: Vec<Tensor> =
@@ -54,17 +57,23 @@ pub fn run(arguments: &cli::Run) -> Result<Ran, Diagnostics> {
         None => vec![],
     };
     let outputs = metadata.outputs.iter().zip(&outputs).map(|(port, tensor)| summary(port, tensor)).collect();
-    Ok(Ran { outputs, files, instructions, arena_used, stack_used })
+    Ok(Ran { outputs, files, instructions, arena_used, stack_used, warnings })
 }
 
 /// Compiles the model for this machine, in memory, and runs it.
-fn compiled(arguments: &cli::Run, given: &Given) -> Result<(Metadata, Execution), Diagnostics> {
+fn compiled(
+    arguments: &cli::Run,
+    given: &Given,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<(Metadata, Execution), Diagnostics> {
     let host =
         Target::preset("host").map_err(|error| Diagnostic::usage(code::CANNOT_RUN, error.to_string()))?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
-    let options = Options { pins: arguments.model.pins.options(), ..Options::default() };
+    let (records, of_records) = records::load(&arguments.records, &host)?;
+    let options = Options { pins: arguments.model.pins.options(), records, ..Options::default() };
     let artifact = crate::compile(&arguments.model.model, &host, &options, &mut Watch::new(&[], &say))?;
+    warnings.extend(of_records.into_iter().chain(artifact.warnings));
     let inputs = given.bind(&artifact.metadata.inputs, Side::Inputs)?;
     let execution = execute::in_process(&artifact.object, &artifact.metadata, &inputs)?;
     Ok((artifact.metadata, execution))
@@ -120,7 +129,11 @@ fn summary(port: &Port, tensor: &Tensor) -> Output {
     }
 }
 
-impl Report for Ran {}
+impl Report for Ran {
+    fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+}
 
 impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,10 +10,10 @@ use crate::compile::{Artifact, Options};
 use crate::data::{self, Given, Side};
 use crate::diagnostic::{Diagnostic, Diagnostics, Kind, code};
 use crate::execute::{self, Execution};
-use crate::random;
 use crate::table::{grouped, table};
 use crate::terminal::{Progress, Report};
 use crate::watch::Watch;
+use crate::{random, records};
 
 #[derive(Serialize)]
 pub struct Verified {
@@ -24,6 +24,8 @@ pub struct Verified {
     tolerance: Tolerance,
     cases: Vec<Case>,
     pass: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Diagnostic>,
 }
 
 #[derive(Serialize)]
@@ -40,12 +42,14 @@ struct Case {
 pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
     let target = arguments.rewriting.allowed(arguments.target.resolve()?);
     let place = place(arguments.on, &target)?;
+    let (records, mut warnings) = records::load(&arguments.records, &target)?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
     let options = Options {
         pins: arguments.model.pins.options(),
         rewriting: arguments.rewriting.options(),
         io_layout: arguments.io.io_layout.clone(),
+        records,
         ..Options::default()
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut Watch::new(&[], &say))?;
@@ -61,7 +65,9 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
         };
         cases.push(case(trial.name, &artifact, &expected, &execution, tolerance));
     }
+    warnings.extend(artifact.warnings);
     Ok(Verified {
+        warnings,
         model: artifact.metadata.name.clone(),
         target: target.name,
         ran: place.words(),
@@ -168,6 +174,10 @@ fn case(
 impl Report for Verified {
     fn exit_code(&self) -> u8 {
         if self.pass { 0 } else { Kind::VerificationFailed.exit_code() }
+    }
+
+    fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
     }
 }
 

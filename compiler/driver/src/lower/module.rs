@@ -115,6 +115,8 @@ impl<'t> Lowering<'_, 't> {
                 weights_bytes: call.buffers.iter().filter(constant).map(bytes).sum(),
                 modelled_cycles: call.kernel.estimate.cycles(self.target).round() as u64,
                 copies: call.copies,
+                chosen: call.kernel.chosen.clone(),
+                workload: call.kernel.workload.clone(),
             });
         }
         let input_type = |&id: &ir::NodeId| {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ir::{NodeId, NodeKind, TensorType, Value};
 use loops::{Definition, Expr, Source, Stage};
 use ops::{AnyOp, Graph, Meaning, OpKind};
-use schedule::{Argument, Destination, Kernel, Operand, View};
+use schedule::{Argument, Destination, Kernel, Operand, Records, View};
 use targets::Target;
 
 use super::buffers::{Buffer, Home, Located};
@@ -33,6 +33,7 @@ pub struct Lowering<'g, 't> {
     pub graph: &'g Graph,
     pub target: &'t Target,
     pub transposes: Transposes,
+    records: &'t Records,
     pub buffers: Vec<Buffer>,
     pub outputs: Vec<usize>,
     pub calls: Vec<Call>,
@@ -43,11 +44,17 @@ pub struct Lowering<'g, 't> {
 }
 
 impl<'g, 't> Lowering<'g, 't> {
-    pub fn new(graph: &'g Graph, target: &'t Target, transposes: Transposes) -> Lowering<'g, 't> {
+    pub fn new(
+        graph: &'g Graph,
+        target: &'t Target,
+        transposes: Transposes,
+        records: &'t Records,
+    ) -> Lowering<'g, 't> {
         let mut lowering = Lowering {
             graph,
             target,
             transposes,
+            records,
             buffers: Vec::new(),
             outputs: Vec::new(),
             calls: Vec::new(),
@@ -310,7 +317,7 @@ impl<'g, 't> Lowering<'g, 't> {
         place: &Located,
     ) -> Result<Kernel, LowerError> {
         let (described, destination) = (self.described(sources), self.destination(place));
-        schedule::lower(&op.label(), stage, &described, &destination, self.target)
+        schedule::lower_with(&op.label(), stage, &described, &destination, self.target, self.records)
             .map_err(|unsupported| self.unsupported(id, &unsupported))
     }
 
@@ -423,9 +430,9 @@ impl<'g, 't> Lowering<'g, 't> {
             constant: false,
         };
         let destination = Destination { view: to.view.clone(), len: self.buffers[to.buffer].len };
-        let kernel = schedule::lower("copy", &stage, &[operand], &destination, self.target).map_err(|e| {
-            LowerError { nodes: self.graph.node(node).name.clone(), message: e.to_string(), hint: None }
-        })?;
+        let (target, records) = (self.target, self.records);
+        let kernel = schedule::lower_with("copy", &stage, &[operand], &destination, target, records)
+            .map_err(|unsupported| self.unsupported(node, &unsupported))?;
         self.call(node, kernel, &[(Source::Operand(0), from)], &to, "copy", 0);
         if let Some(call) = self.calls.last_mut() {
             call.copies = Some(why);

@@ -167,21 +167,24 @@ impl Emitter<'_> {
 
     fn accumulate(&mut self, fold: Fold, accumulators: &[Reg]) {
         for (place, &accumulator) in self.places().into_iter().zip(accumulators) {
-            let axes = self.axes_at(place);
-            let conditions: Vec<Expr> =
-                self.guards.iter().map(|g| g.condition.substitute_axes(&axes)).collect();
-            let decided: Vec<Option<bool>> = conditions.iter().map(|c| decide(c, &self.ranges)).collect();
-            if decided.contains(&Some(false)) {
-                continue;
-            }
-            let open =
-                conditions.into_iter().zip(decided).filter(|(_, known)| known.is_none()).map(|(c, _)| c);
-            match open.reduce(Expr::and) {
-                None => self.step(fold, accumulator, place),
-                Some(condition) => {
-                    let then = self.block(|e| e.step(fold, accumulator, place));
-                    self.push(Stmt::If { condition, then, otherwise: vec![] });
-                }
+            self.guarded_step(fold, accumulator, place);
+        }
+    }
+
+    /// A step where the guards hold at `place`: decided now, or asked at run time.
+    fn guarded_step(&mut self, fold: Fold, accumulator: Reg, place: Place) {
+        let axes = self.axes_at(place);
+        let conditions: Vec<Expr> = self.guards.iter().map(|g| g.condition.substitute_axes(&axes)).collect();
+        let decided: Vec<Option<bool>> = conditions.iter().map(|c| decide(c, &self.ranges)).collect();
+        if decided.contains(&Some(false)) {
+            return;
+        }
+        let open = conditions.into_iter().zip(decided).filter(|(_, known)| known.is_none()).map(|(c, _)| c);
+        match open.reduce(Expr::and) {
+            None => self.step(fold, accumulator, place),
+            Some(condition) => {
+                let then = self.block(|e| e.step(fold, accumulator, place));
+                self.push(Stmt::If { condition, then, otherwise: vec![] });
             }
         }
     }
@@ -247,7 +250,7 @@ impl Emitter<'_> {
             self.along(&others, &mut |e| {
                 e.steps(axis, (single, extent), 1, |e| {
                     for (row, &total) in totals.iter().enumerate() {
-                        e.step(fold, total, Place { row, first: 0, lanes: 1, valid: 1 });
+                        e.guarded_step(fold, total, Place { row, first: 0, lanes: 1, valid: 1 });
                     }
                 });
             });

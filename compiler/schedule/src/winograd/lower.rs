@@ -67,6 +67,8 @@ pub(crate) fn lower(
         blocks: vec![],
         stages: vec![],
         estimate: Default::default(),
+        workload: None,
+        chosen: Default::default(),
     }))
 }
 

@@ -1,0 +1,179 @@
+//! Tuning from end to end: a small model in an emulator, the records it leaves, and what is made of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const TARGET: &str = "cortex-m4f";
+
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/models/cnn.onnx")
+}
+
+/// Runs the command with the model in the place of MODEL; its exit code, JSON and complaints.
+fn onnxc(folder: &Path, line: &str, input: Option<&str>) -> (i32, Value, String) {
+    let model = model();
+    let words = line.split(' ').map(|word| if word == "MODEL" { model.to_str().unwrap() } else { word });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_onnxc"))
+        .args(words)
+        .args(["--format", "json"])
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.unwrap_or_default().as_bytes())
+        .unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    (ended.status.code().unwrap_or(-1), serde_json::from_slice(&ended.stdout).unwrap_or_default(), said)
+}
+
+#[track_caller]
+fn ok(folder: &Path, line: &str) -> Value {
+    let (code, json, said) = onnxc(folder, line, None);
+    assert_eq!(code, 0, "{line}\n{said}\n{json:#}");
+    json
+}
+
+fn codes(json: &Value) -> Vec<&str> {
+    json["warnings"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect()
+}
+
+/// The instructions of one inference of the model.
+fn instructions(json: &Value) -> u64 {
+    json["cases"][0]["instructions"].as_u64().unwrap()
+}
+
+#[test]
+fn a_tuned_model_is_faster_right_and_the_same_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let tuned = ok(folder, &format!("tune MODEL --target {TARGET} -o a.jsonl --seed 3 --trials 8"));
+    assert_eq!(codes(&tuned), [""; 0], "{tuned:#}");
+    let text = fs::read_to_string(folder.join("a.jsonl")).unwrap();
+
+    // The same seed, the same file; a file that has all kernels is left as it is.
+    ok(folder, &format!("tune MODEL --target {TARGET} -o b.jsonl --seed 3 --trials 8"));
+    assert_eq!(fs::read_to_string(folder.join("b.jsonl")).unwrap(), text);
+    let again = ok(folder, &format!("tune MODEL --target {TARGET} -o a.jsonl --seed 4 --trials 8"));
+    assert!(again["kernels"].as_array().unwrap().iter().all(|kernel| kernel["tried"] == 0), "{again:#}");
+    assert_eq!(fs::read_to_string(folder.join("a.jsonl")).unwrap(), text);
+    // One that was interrupted is finished as if it had not been.
+    let first = text.lines().next().unwrap();
+    fs::write(folder.join("part.jsonl"), format!("{first}\n")).unwrap();
+    ok(folder, &format!("tune MODEL --target {TARGET} -o part.jsonl --seed 3 --trials 8"));
+    assert_eq!(fs::read_to_string(folder.join("part.jsonl")).unwrap(), text);
+
+    // What was measured kernel by kernel shows in the whole.
+    let before = ok(folder, &format!("verify MODEL --target {TARGET} --no-records"));
+    let after = ok(folder, &format!("verify MODEL --target {TARGET} --records a.jsonl"));
+    assert!(before["pass"] == true && after["pass"] == true);
+    assert!(tuned["best"].as_f64() < tuned["default"].as_f64(), "{tuned:#}");
+    assert!(
+        instructions(&after) < instructions(&before),
+        "{} {}",
+        instructions(&after),
+        instructions(&before)
+    );
+
+    // Same records, same bytes; others than without.
+    for out in ["one", "two"] {
+        ok(folder, &format!("compile MODEL --target {TARGET} --records a.jsonl -o {out}"));
+    }
+    ok(folder, &format!("compile MODEL --target {TARGET} --no-records -o plain"));
+    let library = |out: &str| fs::read(folder.join(out).join("libcnn.a")).unwrap();
+    assert_eq!(library("one"), library("two"));
+    assert_ne!(library("one"), library("plain"));
+    let explained = ok(folder, &format!("explain MODEL --target {TARGET} --records a.jsonl"));
+    assert!(explained["kernels"].as_array().unwrap().iter().any(|kernel| kernel["recorded"] == 1));
+}
+
+#[test]
+fn records_that_do_not_fit_are_told_and_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ok(folder, &format!("tune MODEL --target {TARGET} -o good.jsonl --trials 1"));
+    let good = fs::read_to_string(folder.join("good.jsonl")).unwrap();
+    ok(folder, &format!("compile MODEL --target {TARGET} --no-records -o plain"));
+    let plain = fs::read(folder.join("plain/libcnn.a")).unwrap();
+    let mut compiled = |target: &str, text: &str| {
+        fs::write(folder.join("records.jsonl"), text).unwrap();
+        ok(folder, &format!("compile MODEL --target {target} --records records.jsonl -o out"))
+    };
+    let with = |change: &dyn Fn(&mut Value)| -> String {
+        let changed = good.lines().map(|line| {
+            let mut record: Value = serde_json::from_str(line).unwrap();
+            change(&mut record);
+            format!("{record}\n")
+        });
+        changed.collect()
+    };
+    for (text, code) in [
+        (with(&|record| record["version"] = 0.into()), "W0101"),
+        (with(&|record| record["target"]["hash"] = "0".into()), "W0102"),
+        (with(&|record| record["schedule"]["tile"] = 1_000_000.into()), "W0103"),
+    ] {
+        assert!(codes(&compiled(TARGET, &text)).contains(&code), "{code}");
+        assert_eq!(fs::read(folder.join("out/libcnn.a")).unwrap(), plain, "{code}");
+    }
+    assert_eq!(codes(&compiled("cortex-m3", &good)), ["W0102"]);
+    assert_eq!(codes(&compiled(TARGET, &good)), [""; 0]);
+    fs::write(folder.join("records.jsonl"), "{}").unwrap();
+    let line = format!("compile MODEL --target {TARGET} --records records.jsonl -o out");
+    let (code, json, _) = onnxc(folder, &line, None);
+    assert_eq!((code, json["diagnostics"][0]["code"].as_str()), (2, Some("E0009")), "{json:#}");
+
+    // Merged with themselves they are the same.
+    ok(folder, "records merge good.jsonl good.jsonl -o merged.jsonl");
+    assert_eq!(fs::read_to_string(folder.join("merged.jsonl")).unwrap(), good);
+    let listed = ok(folder, "records list merged.jsonl");
+    assert_eq!(listed["records"].as_array().unwrap().len(), good.lines().count());
+}
+
+/// The trial that docs/tuning.md shows is one, on every target; hostile ones are refused.
+#[test]
+fn a_trial_is_json_in_and_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/tuning.md");
+    let text = fs::read_to_string(docs).unwrap();
+    let shown = text.split("```json\n").nth(1).unwrap().split("```").next().unwrap();
+    let (code, answer, said) = onnxc(folder.path(), "trial", Some(shown));
+    assert_eq!(code, 0, "{said}\n{answer:#}");
+    assert_eq!(answer["unit"], "ns");
+    assert!(answer["schedules"][0]["Ok"]["cost"].as_f64() > Some(0.0), "{answer:#}");
+
+    let there = shown.replace("\"host\"", &format!("{TARGET:?}")).replace("\"lanes\": 8", "\"lanes\": 1");
+    let (_, counted, _) = onnxc(folder.path(), "trial", Some(&there));
+    assert_eq!(counted["unit"], "instructions", "{counted:#}");
+    assert!(counted["schedules"][0]["Ok"]["cost"].as_f64() > Some(1000.0), "{counted:#}");
+    let (_, illegal, _) =
+        onnxc(folder.path(), "trial", Some(&there.replace("\"unroll\": 1", "\"unroll\": 7")));
+    assert!(
+        illegal["schedules"][0]["Err"].as_str().is_some_and(|why| why.contains("7 steps")),
+        "{illegal:#}"
+    );
+
+    for (from, to) in [
+        ("{\"Axis\": 0}", "{\"Axis\": 9}"),
+        ("\"strides\": [1]", "\"strides\": [1, 1]"),
+        ("\"domain\": [1000]", "\"domain\": [0]"),
+        ("\"domain\": [1000]", "\"domain\": [4294967296, 4294967296]"),
+        ("\"len\": 1000", "\"len\": 18446744073709551615"),
+        ("\"host\"", "\"nowhere\""),
+        ("\"Read\"", "\"Reed\""),
+        ("{\"operand\": 0}, \"index\"", "{\"operand\": 5}, \"index\""),
+    ] {
+        assert!(shown.contains(from), "{from}");
+        let (code, json, said) = onnxc(folder.path(), "trial", Some(&shown.replace(from, to)));
+        assert_eq!(code, 2, "{to}: {said}\n{json:#}");
+    }
+}

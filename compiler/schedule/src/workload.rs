@@ -1,0 +1,172 @@
+//! A stage with the places of what it reads and writes: all that a schedule is chosen for.
+
+use loops::{BufferId, Expr, Stage};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::flat::Flat;
+use crate::{Destination, Operand};
+
+/// One stage to lower, complete in itself: it can be written to a file and lowered elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Of the kernel, for people.
+    pub name: String,
+    pub stage: Stage,
+    /// What the stage may read; it need not read all.
+    pub operands: Vec<Operand>,
+    pub result: Destination,
+}
+
+/// What two workloads share that are the same kernel.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    /// Extent, and whether it is folded over.
+    axes: Vec<(usize, bool)>,
+    fold: Option<loops::Fold>,
+    body: Expr,
+    finish: Expr,
+    result: &'a Expr,
+    dtype: ir::DType,
+    folded: ir::DType,
+    /// By first use: element type, and whether it is known at compile time.
+    operands: Vec<(ir::DType, bool)>,
+}
+
+/// Elements and axes that a workload may have: beyond any model, and within what can be computed with.
+const MOST_ELEMENTS: usize = 1 << 40;
+const MOST_AXES: usize = 32;
+
+impl Workload {
+    pub fn new(name: &str, stage: &Stage, operands: &[Operand], result: &Destination) -> Workload {
+        let (stage, result) = (stage.clone(), result.clone());
+        Workload { name: name.to_owned(), stage, operands: operands.to_vec(), result }
+    }
+
+    pub(crate) fn flat(&self) -> Flat {
+        Flat::new(&self.stage, &self.operands, &self.result)
+    }
+
+    /// SHA-256, in hexadecimal, of the flattened stage: the same for the same loops over buffers of the same kinds,
+    /// whatever the kernel is called and whichever of its operator's operands it reads.
+    pub fn key(&self) -> String {
+        let flat = self.flat();
+        let mut used: Vec<BufferId> = Vec::new();
+        for (buffer, _) in flat.loads() {
+            if !used.contains(&buffer) {
+                used.push(buffer);
+            }
+        }
+        let canonical = Canonical {
+            axes: flat.axes.iter().map(|axis| (axis.extent, axis.reduction)).collect(),
+            fold: flat.fold,
+            body: numbered(&flat.body, &used),
+            finish: numbered(&flat.finish, &used),
+            result: &flat.result,
+            dtype: flat.dtype,
+            folded: flat.folded,
+            operands: used
+                .iter()
+                .map(|buffer| &flat.operands[buffer.0 as usize])
+                .map(|operand| (operand.dtype, operand.constant))
+                .collect(),
+        };
+        // Plain data always serialises.
+        let text = serde_json::to_string(&canonical).unwrap_or_default();
+        hexadecimal(&Sha256::digest(text.as_bytes()))
+    }
+
+    /// The kernel in a few words: `conv: f32 1x56x56x64 over 3x3x64`.
+    pub fn about(&self) -> String {
+        let by = |extents: &[usize]| extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
+        let Stage { dtype, domain, reduction, .. } = &self.stage;
+        let over = if reduction.is_empty() { String::new() } else { format!(" over {}", by(reduction)) };
+        format!("{}: {dtype} {}{over}", self.name, by(domain))
+    }
+
+    /// Whether the stage is well formed: its axes, sources and indices are there and of the right number, and the result
+    /// lies in its buffer. Where it reads is not looked at.
+    pub fn check(&self) -> Result<(), String> {
+        let Stage { domain, reduction, fold, body, finish, .. } = &self.stage;
+        let extents = || domain.iter().chain(reduction);
+        if extents().count() > MOST_AXES {
+            return Err(format!("a stage of more than {MOST_AXES} axes"));
+        }
+        let points = extents().try_fold(1_usize, |points, &extent| points.checked_mul(extent));
+        if !points.is_some_and(|points| (1..=MOST_ELEMENTS).contains(&points)) {
+            return Err(format!("a stage of no element, or more than {MOST_ELEMENTS}"));
+        }
+        if fold.is_none() && (!reduction.is_empty() || finish.is_some()) {
+            return Err("a reduction or a finish without a fold".to_owned());
+        }
+        if self.result.view.strides.len() != domain.len() {
+            return Err("the result's strides are not one per axis".to_owned());
+        }
+        let lengths = self.operands.iter().map(|operand| operand.len).chain([self.result.len]);
+        if lengths.into_iter().any(|len| len == 0 || len > MOST_ELEMENTS) {
+            return Err(format!("a buffer of no element, or more than {MOST_ELEMENTS}"));
+        }
+        let steps = self
+            .result
+            .view
+            .strides
+            .iter()
+            .zip(domain)
+            .map(|(&stride, &extent)| i128::from(stride) * (extent as i128 - 1));
+        let (low, high) = steps.fold((0, 0), |(low, high), step| (low + step.min(0), high + step.max(0)));
+        let offset = i128::from(self.result.view.offset);
+        if offset + low < 0 || offset + high >= self.result.len as i128 {
+            return Err("the result leaves its buffer".to_owned());
+        }
+        self.expression(body, domain.len() + reduction.len(), false)?;
+        finish.iter().try_for_each(|finish| self.expression(finish, domain.len(), true))
+    }
+
+    fn expression(&self, expr: &Expr, axes: usize, folded: bool) -> Result<(), String> {
+        let mut wrong = None;
+        expr.any(&mut |node| {
+            wrong = match node {
+                Expr::Axis(axis) if *axis >= axes => Some(format!("axis {axis} of {axes}")),
+                Expr::Read { source, index } => {
+                    match self.operands.iter().find(|operand| operand.source == *source) {
+                        None => Some(format!("{source:?} is no operand")),
+                        Some(operand) if operand.view.strides.len() != index.len() => {
+                            Some(format!("{} indices of {source:?}", index.len()))
+                        }
+                        Some(_) => None,
+                    }
+                }
+                Expr::Folded if !folded => Some("a body that reads what is folded".to_owned()),
+                Expr::Loop(_)
+                | Expr::Reg(_)
+                | Expr::Load { .. }
+                | Expr::Broadcast { .. }
+                | Expr::Horizontal { .. }
+                | Expr::MulAdd(..)
+                | Expr::Bits(..)
+                | Expr::Instruction { .. } => Some("what only nests have".to_owned()),
+                _ => None,
+            };
+            wrong.is_some()
+        });
+        wrong.map_or(Ok(()), Err)
+    }
+}
+
+/// `expr` with buffers by their place in `used`.
+fn numbered(expr: &Expr, used: &[BufferId]) -> Expr {
+    expr.rewrite(&mut |node| match node {
+        Expr::Load { buffer, index, lanes, valid } => Some(Expr::Load {
+            buffer: BufferId(used.iter().position(|known| known == buffer).unwrap_or(used.len()) as u32),
+            index: Box::new(numbered(index, used)),
+            lanes: *lanes,
+            valid: *valid,
+        }),
+        _ => None,
+    })
+}
+
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,357 @@
+//! Whatever schedule passes the check, the loops that it makes give what the definition says: points of the search
+//! space, and schedules that nobody thought of.
+
+use fastrand::Rng;
+use ir::{DType, Scalar, Tensor, TensorType};
+use loops::{Binary, Compare, Definition, Expr, Fold, Source, Stage};
+use proptest::prelude::*;
+use schedule::{
+    Argument, Destination, Kernel, Loop, Operand, Refused, Schedule, Space, View, Winograd, Workload,
+    lower_by,
+};
+use targets::Target;
+
+/// A stage and what it reads; whether an operand is a constant.
+#[derive(Debug, Clone)]
+struct Case {
+    stage: Stage,
+    operands: Vec<(TensorType, bool)>,
+}
+
+impl Case {
+    fn workload(&self) -> Workload {
+        let operand = |(k, (ty, constant)): (usize, &(TensorType, bool))| Operand {
+            source: Source::Operand(k),
+            dtype: ty.dtype,
+            view: View::contiguous(&ty.shape),
+            len: ty.elements(),
+            constant: *constant,
+        };
+        let operands: Vec<Operand> = self.operands.iter().enumerate().map(operand).collect();
+        let ty = self.stage.ty();
+        let result = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
+        Workload::new("case", &self.stage, &operands, &result)
+    }
+
+    fn inputs(&self) -> Vec<Tensor> {
+        let mut random = Rng::with_seed(7);
+        // Small integers: sums are exact in every order.
+        let mut tensor = |ty: &TensorType| {
+            let element = |_| Scalar::from_f64(ty.dtype, f64::from(random.i32(-4..=4))).to_le_bytes();
+            Tensor::new(ty.clone(), (0..ty.elements()).flat_map(element).collect::<Vec<u8>>())
+        };
+        self.operands.iter().map(|(ty, _)| tensor(ty)).collect()
+    }
+
+    fn expected(&self) -> Tensor {
+        let inputs = self.inputs();
+        loops::evaluate(&Definition::single(self.stage.clone()), &inputs.iter().collect::<Vec<_>>()).remove(0)
+    }
+
+    /// The loops interpreted; what they write is filled with a pattern that they must overwrite.
+    fn interpreted(&self, kernel: &Kernel) -> Tensor {
+        let inputs = self.inputs();
+        let flat = |source: &Source| match source {
+            Source::Operand(k) => inputs[*k].reshaped([inputs[*k].ty.elements()]),
+            other => panic!("{other:?}"),
+        };
+        let mut buffers: Vec<Tensor> = kernel
+            .arguments
+            .iter()
+            .zip(&kernel.nest.buffers)
+            .map(|(argument, buffer)| match argument {
+                Argument::Source(source) => flat(source),
+                Argument::Packed { source, packing } => {
+                    let packed = loops::evaluate(packing, &[&flat(source)]).remove(0);
+                    packed.reshaped([packed.ty.elements()])
+                }
+                Argument::Result | Argument::Scratch(_) => {
+                    let bytes = vec![0xFF; buffer.len * buffer.dtype.bytes()];
+                    Tensor::new(TensorType::new(buffer.dtype, [buffer.len]), bytes)
+                }
+            })
+            .collect();
+        loops::verify(&kernel.nest, &()).unwrap_or_else(|error| panic!("{error}\n{}", kernel.nest));
+        loops::interpret(&kernel.nest, &mut buffers, &())
+            .unwrap_or_else(|error| panic!("{error}\n{:?}\n{}", kernel.stages, kernel.nest));
+        buffers[kernel.result_argument().unwrap()].clone()
+    }
+
+    fn holds(&self, kernel: &Kernel) {
+        let (got, wanted) = (self.interpreted(kernel).to_f64s(), self.expected().to_f64s());
+        for (k, (a, b)) in got.iter().zip(&wanted).enumerate() {
+            // Tiles of Winograd's round.
+            let near = a == b || (a - b).abs() <= 2e-4 * b.abs().max(16.0);
+            assert!(near, "element {k} is {a}, not {b}\n{:?}\n{}", kernel.stages, kernel.nest);
+        }
+    }
+}
+
+fn f32s(shape: &[usize]) -> TensorType {
+    TensorType::new(DType::F32, shape)
+}
+
+fn read(k: usize, index: &[Expr]) -> Expr {
+    Expr::read(Source::Operand(k), index)
+}
+
+fn axis(k: usize) -> Expr {
+    Expr::Axis(k)
+}
+
+/// `body` where every index is on the map, the fold's identity elsewhere.
+fn padded(fold: Fold, places: &[(&Expr, usize)], body: Expr) -> Expr {
+    let on_map = |(place, extent): &(&Expr, usize)| {
+        let not_negative = Expr::compare(Compare::Ge, (*place).clone(), Expr::int(0));
+        not_negative.and(Expr::compare(Compare::Lt, (*place).clone(), Expr::int(*extent as i64)))
+    };
+    let condition = places.iter().map(on_map).reduce(Expr::and).unwrap();
+    Expr::select(condition, body, Expr::Const(fold.identity(DType::F32)))
+}
+
+/// A window over a padded map: a convolution (dense or by channel), with weights that are known or not, or a maximum.
+fn windows() -> impl Strategy<Value = Case> {
+    let sizes = (1..12usize, 1..14usize, 1..20usize, 1..20usize, 1..4usize, 1..3usize, 0..2i64);
+    (sizes, any::<bool>(), any::<bool>(), 0..3).prop_map(
+        |((height, width, inputs, channels, taps, stride, pad), first, constant, kind)| {
+            let channels = if kind == 0 { channels } else { inputs };
+            let window =
+                |at: usize, tap: usize| axis(at) * Expr::int(stride as i64) + axis(tap) - Expr::int(pad);
+            // Domain: rows, columns, channels, or channels first; then the taps and the channels of the input.
+            let (row, column, channel) = if first { (1, 2, 0) } else { (0, 1, 2) };
+            let (y, x) = (window(row, 3), window(column, 4));
+            let at = |channel: Expr| {
+                let place = [y.clone(), x.clone()];
+                if first { [&[channel][..], &place].concat() } else { [&place[..], &[channel]].concat() }
+            };
+            let join = |channels: usize, a: usize, b: usize| {
+                if first { vec![channels, a, b] } else { vec![a, b, channels] }
+            };
+            let (map, fold, weights, product) = match kind {
+                0 => (
+                    join(inputs, height, width),
+                    Fold::Sum,
+                    vec![channels, inputs, taps, taps],
+                    read(0, &at(axis(5))) * read(1, &[axis(channel), axis(5), axis(3), axis(4)]),
+                ),
+                1 => (
+                    join(inputs, height, width),
+                    Fold::Sum,
+                    vec![inputs, taps, taps],
+                    read(0, &at(axis(channel))) * read(1, &[axis(channel), axis(3), axis(4)]),
+                ),
+                _ => (join(inputs, height, width), Fold::Max, vec![1, 1, 1], read(0, &at(axis(channel)))),
+            };
+            let out = |extent: usize| ((extent + 2 * pad as usize).saturating_sub(taps) / stride + 1).max(1);
+            let reduction = if kind == 0 { vec![taps, taps, inputs] } else { vec![taps, taps] };
+            let body = padded(fold, &[(&y, height), (&x, width)], product);
+            let stage =
+                Stage::reduce(DType::F32, join(channels, out(height), out(width)), fold, reduction, body);
+            let finish = (Expr::Folded + read(2, &[axis(channel)])).max(Expr::f32(0.0));
+            let stage = if kind == 2 { stage } else { stage.finished(DType::F32, &finish) };
+            let operands = vec![(f32s(&map), false), (f32s(&weights), constant), (f32s(&[channels]), true)];
+            Case { stage, operands }
+        },
+    )
+}
+
+/// A matrix product: either factor transposed, known or not, with something added that may lie strided.
+fn products() -> impl Strategy<Value = Case> {
+    let sizes = (1..3usize, 1..20usize, 1..40usize, 1..40usize);
+    (sizes, any::<[bool; 4]>()).prop_map(
+        |((batch, rows, columns, depth), [left, right, constant, strided])| {
+            let (b, i, j, k) = (axis(0), axis(1), axis(2), axis(3));
+            let (a_shape, a) = match left {
+                true => ([batch, depth, rows], [b.clone(), k.clone(), i]),
+                false => ([batch, rows, depth], [b.clone(), i, k.clone()]),
+            };
+            let (w_shape, w) = match right {
+                true => ([columns, depth], [j.clone(), k]),
+                false => ([depth, columns], [k, j.clone()]),
+            };
+            let bias =
+                if strided { (vec![columns, 2], vec![j, Expr::int(1)]) } else { (vec![columns], vec![j]) };
+            let body = read(0, &a) * read(1, &w);
+            let stage = Stage::reduce(DType::F32, [batch, rows, columns], Fold::Sum, [depth], body)
+                .finished(DType::F32, &(Expr::Folded + read(2, &bias.1)));
+            let operands = vec![(f32s(&a_shape), false), (f32s(&w_shape), constant), (f32s(&bias.0), true)];
+            Case { stage, operands }
+        },
+    )
+}
+
+/// A sum along any axis, over a part of it.
+fn reductions() -> impl Strategy<Value = Case> {
+    ((1..6usize, 1..12usize, 1..40usize), 0..3usize, 0..3i64).prop_map(|((a, b, c), along, pad)| {
+        let shape = [a, b, c];
+        let others: Vec<usize> = (0..3).filter(|&k| k != along).collect();
+        let mut index = vec![Expr::int(0); 3];
+        others.iter().enumerate().for_each(|(place, &k)| index[k] = axis(place));
+        index[along] = axis(2) + axis(3) - Expr::int(pad);
+        let place = index[along].clone();
+        let domain: Vec<usize> = others.iter().map(|&k| shape[k]).collect();
+        let body = padded(Fold::Sum, &[(&place, shape[along])], read(0, &index));
+        let stage = Stage::reduce(DType::F32, domain, Fold::Sum, [3, shape[along]], body);
+        Case { stage, operands: vec![(f32s(&shape), false)] }
+    })
+}
+
+/// Elements one by one: of operands that lie in any order, broadcast, or are looked up behind a question.
+fn maps() -> impl Strategy<Value = Case> {
+    ((1..5usize, 1..8usize, 1..40usize), any::<bool>(), any::<bool>()).prop_map(
+        |((a, b, c), turned, edge)| {
+            let (x_shape, x) = match turned {
+                true => (vec![c, a, b], vec![axis(2), axis(0), axis(1)]),
+                false => (vec![a, b, c], vec![axis(0), axis(1), axis(2)]),
+            };
+            let inside = Expr::compare(Compare::Lt, axis(1), Expr::int(b as i64 - 1));
+            let other = read(1, &[axis(1)]);
+            let other = if edge { Expr::select(inside, other, Expr::f32(2.0)) } else { other };
+            let body = Expr::binary(Binary::Max, read(0, &x) + other, Expr::f32(-1.0));
+            let stage = Stage::map(DType::F32, [a, b, c], body);
+            Case { stage, operands: vec![(f32s(&x_shape), false), (f32s(&[b]), false)] }
+        },
+    )
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    prop_oneof![3 => windows(), 2 => products(), 1 => reductions(), 1 => maps()]
+}
+
+fn target() -> impl Strategy<Value = Target> {
+    let name = prop::sample::select(vec!["x86-64-v4", "x86-64-v3", "cortex-a53", "cortex-m55", "cortex-m4f"]);
+    (name, 1..3usize).prop_map(|(name, threads)| Target { threads, ..Target::preset(name).unwrap() })
+}
+
+/// Schedules that nobody thought of: numbers that may be of axes, and small ones.
+fn anything() -> impl Strategy<Value = Schedule> {
+    let axis = || prop::option::weighted(0.7, 0..4usize);
+    let small = || prop_oneof![4 => 1..4usize, 1 => 0..40usize];
+    let unroll = prop_oneof![3 => Just(1usize), 1 => small()];
+    let unrolled = prop_oneof![3 => Just(vec![]), 1 => prop::collection::vec(0..6usize, 0..3)];
+    let lanes = prop::sample::select(vec![1, 1, 2, 3, 4, 4, 8, 8, 16]);
+    let step = prop_oneof![
+        5 => (0..5usize).prop_map(Loop::Axis),
+        1 => (0..5usize, 0..9usize).prop_map(|(axis, step)| Loop::Panel { axis, step }),
+    ];
+    let order = prop_oneof![
+        Just((0..3).map(Loop::Axis).collect::<Vec<_>>()).prop_shuffle(),
+        Just((0..2).map(Loop::Axis).collect::<Vec<_>>()).prop_shuffle(),
+        Just((0..1).map(Loop::Axis).collect::<Vec<_>>()),
+        prop::collection::vec(step, 0..5),
+    ];
+    let form = (0..8usize, 0..5usize).prop_map(|(outputs, rows)| Winograd { outputs, rows });
+    let around = (unroll, unrolled, [prop::bool::weighted(0.2), prop::bool::weighted(0.5)]);
+    (axis(), lanes, small(), axis(), small(), around, order, prop::option::weighted(0.1, form)).prop_map(
+        |(vector_axis, lanes, vectors, tile_axis, tile, around, order, winograd)| {
+            let (unroll, unrolled_axes, [parallel, prefetch]) = around;
+            Schedule {
+                vector_axis,
+                lanes,
+                vectors,
+                tile_axis,
+                tile,
+                unroll,
+                unrolled_axes,
+                order,
+                parallel,
+                prefetch,
+                winograd,
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn the_default_is_legal_and_right(case in cases(), target in target()) {
+        let workload = case.workload();
+        prop_assert_eq!(workload.check(), Ok(()));
+        let space = Space::new(&workload, &target);
+        let kernel = lower_by(&workload, space.default_schedule(), &target);
+        case.holds(&kernel.map_err(|refused| TestCaseError::fail(refused.to_string()))?);
+    }
+
+    #[test]
+    fn points_of_the_space_are_right(case in cases(), target in target(), seed in any::<u64>()) {
+        let workload = case.workload();
+        let space = Space::new(&workload, &target);
+        let mut random = Rng::with_seed(seed);
+        let first = space.sample(&mut random);
+        let second = space.mutate(&first, &mut random);
+        let third = space.cross(&first, &second, &mut random);
+        for schedule in [first, second, third] {
+            case.holds(&lower_by(&workload, &schedule, &target).unwrap());
+            let text = serde_json::to_string(&schedule).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), schedule);
+        }
+    }
+
+    #[test]
+    fn whatever_passes_the_check_is_right(
+        case in cases(),
+        target in target(),
+        schedules in prop::collection::vec(anything(), 150),
+    ) {
+        let workload = case.workload();
+        for schedule in schedules {
+            match lower_by(&workload, &schedule, &target) {
+                Ok(kernel) => case.holds(&kernel),
+                Err(Refused::Illegal(_)) => (),
+                Err(Refused::Unsupported(why)) => panic!("{why}"),
+            }
+        }
+    }
+}
+
+/// What random numbers seldom meet: enough of them pass the check for the test above to say something.
+#[test]
+fn some_of_anything_passes() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let target = Target::preset("x86-64-v3").unwrap();
+    let passes = (0..4000)
+        .filter(|_| {
+            let case = products().new_tree(&mut runner).unwrap().current();
+            let schedule = anything().new_tree(&mut runner).unwrap().current();
+            schedule.check(&case.workload(), &target).is_ok()
+        })
+        .count();
+    assert!(passes > 10, "{passes} of 4000");
+}
+
+/// Vectors along a reduction that leave something over, behind a padding guard: what is left asks the guard, too.
+#[test]
+fn what_is_left_of_a_horizontal_sum_asks_the_guard() {
+    let (y, extent) = (axis(0) + axis(1) - Expr::int(1), 4);
+    let body = padded(Fold::Sum, &[(&y, extent)], read(0, &[y.clone(), axis(2)]));
+    let stage = Stage::reduce(DType::F32, [extent], Fold::Sum, [3, 11], body);
+    let case = Case { stage, operands: vec![(f32s(&[extent, 11]), false)] };
+    let target = Target::preset("x86-64-v3").unwrap();
+    let schedule = Schedule {
+        vector_axis: Some(2),
+        lanes: 8,
+        tile_axis: Some(0),
+        order: vec![Loop::Axis(0)],
+        ..Schedule::plain()
+    };
+    case.holds(&lower_by(&case.workload(), &schedule, &target).unwrap());
+}
+
+/// A constant that is added after the fold is not packed: vectors run along it only where it is dense.
+#[test]
+fn a_strided_constant_of_the_finish_is_not_read_in_vectors() {
+    let body = read(0, &[axis(0), axis(2)]) * read(1, &[axis(2), axis(1)]);
+    let stage = Stage::reduce(DType::F32, [3, 16], Fold::Sum, [5], body)
+        .finished(DType::F32, &(Expr::Folded + read(2, &[axis(1), Expr::int(1)])));
+    let operands = vec![(f32s(&[3, 5]), false), (f32s(&[5, 16]), true), (f32s(&[16, 2]), true)];
+    let case = Case { stage, operands };
+    let target = Target::preset("x86-64-v3").unwrap();
+    case.holds(
+        &lower_by(&case.workload(), Space::new(&case.workload(), &target).default_schedule(), &target)
+            .unwrap(),
+    );
+}

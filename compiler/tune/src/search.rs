@@ -1,0 +1,178 @@
+//! Evolutionary search over the schedules of one workload: many points are modelled, few are measured.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use schedule::{Cost, Schedule, Space, Workload};
+use sha2::{Digest, Sha256};
+use targets::Target;
+
+use crate::runner::Runner;
+use crate::trial::{Answer, Machine, Trial, TrialError};
+
+/// Points that are modelled in one round, and those of them that one trial measures: the best by the model, and some of
+/// the others, about which the model may be wrong.
+const MODELLED: usize = 256;
+const PROMISING: usize = 6;
+const OTHERS: usize = 2;
+
+/// Of the measured points those that have offspring.
+const PARENTS: usize = 8;
+
+/// Rounds without a gain after which nothing more is expected.
+const PATIENCE: usize = 5;
+
+/// A gain that is no noise.
+const GAIN: f64 = 0.99;
+
+/// By how much, in the last trial, a schedule must be better than the default where time is measured.
+const CERTAIN: f64 = 0.98;
+
+/// What a search may take: time, trials, or both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Search {
+    pub seed: u64,
+    pub time: Option<Duration>,
+    /// Of [`PROMISING`]` + `[`OTHERS`] schedules each.
+    pub trials: Option<usize>,
+}
+
+/// What was found for a workload.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    pub schedule: Schedule,
+    pub cost: Cost,
+    pub measured: String,
+    /// Schedules that were measured.
+    pub tried: usize,
+}
+
+impl Search {
+    /// The best schedule that is found for `workload`: never one that is measured to be worse than the default.
+    ///
+    /// The same seed and number of trials give the same where measuring does. `progress` is told the number of schedules
+    /// that were measured, and the best cost as a share of the default's.
+    pub fn run(
+        &self,
+        workload: &Workload,
+        target: &Target,
+        runner: &Runner,
+        progress: &dyn Fn(usize, f64),
+    ) -> Result<Found, TrialError> {
+        let space = Space::new(workload, target);
+        let start = Instant::now();
+        let mut random = Rng::with_seed(self.seed_of(&workload.key()));
+        let trial = |schedules: Vec<Schedule>| {
+            let target = Machine::Description(Box::new(target.clone()));
+            runner.run(&Trial { workload: workload.clone(), target, schedules })
+        };
+        let mut seen: HashSet<Schedule> = HashSet::from([space.default_schedule().clone()]);
+        // Schedules by their cost as a share of the default's, the best first.
+        let mut known: Vec<(f64, Schedule)> = vec![(1.0, space.default_schedule().clone())];
+        let (mut tried, mut rounds, mut stalled) = (0, 0, 0);
+        let ended = |rounds: usize| {
+            self.time.is_some_and(|time| start.elapsed() >= time)
+                || self.trials.is_some_and(|trials| rounds >= trials)
+        };
+        while space.is_open() && !ended(rounds) && stalled < PATIENCE {
+            rounds += 1;
+            let chosen = chosen(&space, &known, &mut seen, &mut random);
+            if chosen.is_empty() {
+                break;
+            }
+            let best = known[0].0;
+            // A schedule that ends its process takes the others of the trial along: they are asked one by one.
+            let answers: Vec<(Schedule, Option<f64>)> = match trial(chosen.clone()) {
+                Ok(answer) => shares(chosen, &answer),
+                Err(error) if rounds == 1 && trial(vec![]).is_err() => return Err(error),
+                Err(_) => chosen
+                    .into_iter()
+                    .flat_map(|one| match trial(vec![one.clone()]) {
+                        Ok(answer) => shares(vec![one], &answer),
+                        Err(_) => vec![(one, None)],
+                    })
+                    .collect(),
+            };
+            tried += answers.len();
+            known.extend(answers.into_iter().filter_map(|(schedule, share)| Some((share?, schedule))));
+            known.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+            stalled = if known[0].0 < GAIN * best { 0 } else { stalled + 1 };
+            progress(tried, known[0].0);
+        }
+        // The best few side by side once more: what was lucky before is not again.
+        let finalists: Vec<Schedule> = known.into_iter().take(3).map(|(_, schedule)| schedule).collect();
+        let answer = trial(finalists.clone())?;
+        let needed = if answer.unit == "ns" { CERTAIN } else { 1.0 };
+        let of_default = answer.default.cost;
+        let better = finalists.into_iter().zip(&answer.schedules).filter_map(|(schedule, measured)| {
+            let cost = measured.as_ref().ok()?.cost;
+            (cost < needed * of_default).then_some((cost, schedule))
+        });
+        let (best, schedule) = better
+            .min_by(|(a, _), (b, _)| a.total_cmp(b))
+            .unwrap_or_else(|| (of_default, space.default_schedule().clone()));
+        let cost = Cost { unit: answer.unit, default: of_default, best };
+        Ok(Found { schedule, cost, measured: answer.measured, tried })
+    }
+
+    /// Each workload has random numbers of its own, whatever was tuned before it.
+    fn seed_of(&self, key: &str) -> u64 {
+        let digest = Sha256::digest(format!("{} {key}", self.seed).as_bytes());
+        digest.iter().take(8).fold(0, |seed, &byte| seed << 8 | u64::from(byte))
+    }
+}
+
+/// The schedules of the next trial.
+fn chosen(
+    space: &Space,
+    known: &[(f64, Schedule)],
+    seen: &mut HashSet<Schedule>,
+    random: &mut Rng,
+) -> Vec<Schedule> {
+    let parents = &known[..known.len().min(PARENTS)];
+    let mut points: Vec<(f64, Schedule)> = Vec::new();
+    let mut drawn: HashSet<Schedule> = HashSet::new();
+    for _ in 0..MODELLED {
+        let parent = |random: &mut Rng| &parents[random.usize(..parents.len())].1;
+        let point = match random.u8(..4) {
+            0 => space.sample(random),
+            1 if parents.len() > 1 => {
+                let (a, b) = (parent(random), parent(random));
+                space.cross(a, b, random)
+            }
+            _ => {
+                let a = parent(random);
+                space.mutate(a, random)
+            }
+        };
+        if !seen.contains(&point) && drawn.insert(point.clone()) {
+            points.push((space.estimate(&point), point));
+        }
+    }
+    // Of equals the one that was drawn first.
+    points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let mut chosen: Vec<Schedule> = Vec::new();
+    while chosen.len() < PROMISING && !points.is_empty() {
+        chosen.push(points.remove(0).1);
+    }
+    while chosen.len() < PROMISING + OTHERS && !points.is_empty() {
+        chosen.push(points.remove(random.usize(..points.len())).1);
+    }
+    seen.extend(chosen.iter().cloned());
+    chosen
+}
+
+/// Costs as shares of the default's in the same trial.
+fn shares(schedules: Vec<Schedule>, answer: &Answer) -> Vec<(Schedule, Option<f64>)> {
+    let share = |measured: &Result<crate::trial::Measured, String>| {
+        measured.as_ref().ok().map(|measured| measured.cost / answer.default.cost)
+    };
+    schedules.into_iter().zip(answer.schedules.iter().map(share)).collect()
+}
+
+/// What each of several workloads gets of a whole, by its share of the sum.
+pub fn budget(whole: f64, costs: &[f64]) -> Vec<f64> {
+    let sum: f64 = costs.iter().sum();
+    costs.iter().map(|cost| whole * cost / sum.max(f64::MIN_POSITIVE)).collect()
+}
