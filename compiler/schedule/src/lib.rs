@@ -4,6 +4,7 @@
 //! This room knows no operator.
 
 mod choose;
+mod dot;
 mod emit;
 mod estimate;
 mod flat;
@@ -139,6 +140,9 @@ pub struct Schedule {
     pub tile: usize,
     /// Steps of the innermost reduction loop that are written out.
     pub unroll: usize,
+    /// Steps of the innermost reduction axis that one instruction sums in every lane; 1 where each is a multiply-add.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub group: usize,
     /// Reduction axes that are written out whole.
     pub unrolled_axes: Vec<usize>,
     /// The domain loops around the register tile, outermost first: an axis in whole, or in panels.
@@ -164,6 +168,7 @@ impl Schedule {
             tile_axis: None,
             tile: 1,
             unroll: 1,
+            group: 1,
             unrolled_axes: vec![],
             order: vec![],
             parallel: false,
@@ -171,6 +176,14 @@ impl Schedule {
             winograd: None,
         }
     }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(group: &usize) -> bool {
+    *group == 1
 }
 
 /// One loop around the register tile.
