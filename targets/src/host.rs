@@ -61,6 +61,9 @@ fn describe() -> Result<Target, TargetError> {
     if v4 && has(&["avx512vnni"]) {
         target.instructions.extend(["vpdpbusd".into(), "vpdpbusd256".into()]);
     }
+    if v4 && has(&["avx512bf16"]) {
+        target.instructions.extend(["vdpbf16ps".into(), "vcvtneps2bf16".into()]);
+    }
     // Zen 4 does 512 bits in two halves.
     let rate = if cpu == "znver4" && bits == 512 { 1.0 } else { 2.0 };
     target.costs = Costs {

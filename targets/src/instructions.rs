@@ -34,7 +34,8 @@ pub enum Operand {
     Int(i32),
 }
 
-/// What an instruction computes, lane by lane. All arithmetic is in the result's element type and wraps.
+/// What an instruction computes, lane by lane. All arithmetic is in the result's element type: integers wrap, a float is
+/// rounded after each product that is added (to nearest; subnormal numbers may count as zero).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// `result[l] = accumulator[l] + sum over k < group of a[l * group + k] * b[l * group + k]`, where the arguments are
@@ -44,6 +45,8 @@ pub enum Meaning {
     DotAll,
     /// `result[l] = a[stride * l + offset]`, widened by the argument's sign.
     Widen { stride: usize, offset: usize },
+    /// `result[l] = a[l]`, rounded to nearest even. Subnormal numbers may become zero.
+    Convert,
 }
 
 const fn ty(dtype: DType, lanes: usize) -> Type {
@@ -55,6 +58,8 @@ const I32: Type = ty(DType::I32, 1);
 const I8X4: Type = ty(DType::I8, 4);
 const I8X16: Type = ty(DType::I8, 16);
 const I16X2: Type = ty(DType::I16, 2);
+const BF16X32: Type = ty(DType::BF16, 32);
+const F32X16: Type = ty(DType::F32, 16);
 const I32X4: Type = ty(DType::I32, 4);
 const I32X8: Type = ty(DType::I32, 8);
 const I32X16: Type = ty(DType::I32, 16);
@@ -95,6 +100,34 @@ pub static INSTRUCTIONS: &[Instruction] = &[
         result: I32X8,
         meaning: Meaning::Dot { group: 4 },
         cycles: 0.5,
+    },
+    Instruction {
+        name: "vdpbf16ps",
+        emit: Emit::Intrinsic {
+            name: "llvm.x86.avx512bf16.dpbf16ps.512",
+            operands: &[
+                Operand::Argument(0, F32X16),
+                Operand::Argument(1, BF16X32),
+                Operand::Argument(2, BF16X32),
+            ],
+            result: F32X16,
+        },
+        arguments: &[F32X16, BF16X32, BF16X32],
+        result: F32X16,
+        meaning: Meaning::Dot { group: 2 },
+        cycles: 1.0,
+    },
+    Instruction {
+        name: "vcvtneps2bf16",
+        emit: Emit::Intrinsic {
+            name: "llvm.x86.avx512bf16.cvtneps2bf16.512",
+            operands: &[Operand::Argument(0, F32X16)],
+            result: ty(DType::BF16, 16),
+        },
+        arguments: &[F32X16],
+        result: ty(DType::BF16, 16),
+        meaning: Meaning::Convert,
+        cycles: 1.0,
     },
     Instruction {
         name: "sdot",

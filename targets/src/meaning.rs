@@ -19,7 +19,15 @@ impl Instructions for Table {
         let dot = |a: &Value, b: &Value, terms: std::ops::Range<usize>| {
             terms.fold(0i64, |sum, k| sum.wrapping_add(a.int(k).wrapping_mul(b.int(k))))
         };
+        let float_dot = |sum: f64, a: &Value, b: &Value, terms: std::ops::Range<usize>| {
+            terms.fold(sum, |sum, k| Value::floats(dtype, [sum + a.float(k) * b.float(k)]).float(0))
+        };
         match (instruction.meaning, args) {
+            (Meaning::Dot { group }, [sum, a, b]) if dtype.is_float() => {
+                let lane = |l: usize| float_dot(sum.float(l), a, b, l * group..(l + 1) * group);
+                Some(Value::floats(dtype, lanes.map(lane)))
+            }
+            (Meaning::Convert, [a]) => Some(a.cast(dtype)),
             (Meaning::Dot { group }, [sum, a, b]) => {
                 let lane = |l: usize| sum.int(l).wrapping_add(dot(a, b, l * group..(l + 1) * group));
                 Some(Value::ints(dtype, lanes.map(lane)))

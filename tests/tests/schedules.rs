@@ -352,7 +352,8 @@ fn check_tiles(op: &AnyOp, types: &[TensorType], constant: &[bool], target: &Tar
     let ty = &results[0];
     let destination = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
     let workload = Workload::new("test", stage, &described(&known), &destination);
-    let usual = schedule::lower("test", stage, &described(&known), &destination, target).unwrap().stages.remove(0);
+    let usual =
+        schedule::lower("test", stage, &described(&known), &destination, target).unwrap().stages.remove(0);
     for (outputs, bound) in TILES {
         let all = ty.shape[1].div_ceil(outputs);
         for rows in std::collections::BTreeSet::from([1, all.div_ceil(2), all]) {

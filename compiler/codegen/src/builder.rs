@@ -78,8 +78,23 @@ impl<'c, 'a> Builder<'c, 'a> {
             ("operandSegmentSizes", self.i32_array(&[operands.len() as i32, 0])),
             ("op_bundle_sizes", self.i32_array(&[])),
         ];
-        let operands: Vec<_> = operands.iter().map(|v| v.ssa).collect();
-        Value { ssa: self.ssa("llvm.call_intrinsic", &operands, self.mlir(ty), &attributes), ty }
+        let operands: Vec<_> =
+            operands.iter().map(|v| self.carried_as(v.ssa, self.mlir(v.ty), self.native(v.ty))).collect();
+        let ssa = self.ssa("llvm.call_intrinsic", &operands, self.native(ty), &attributes);
+        Value { ssa: self.carried_as(ssa, self.native(ty), self.mlir(ty)), ty }
+    }
+
+    fn carried_as(&self, ssa: Ssa<'c, 'a>, from: MlirType<'c>, to: MlirType<'c>) -> Ssa<'c, 'a> {
+        if from == to { ssa } else { self.ssa("llvm.bitcast", &[ssa], to, &[]) }
+    }
+
+    /// The type that intrinsics know `ty` by: 16-bit floats are floats to them.
+    fn native(&self, ty: Type) -> MlirType<'c> {
+        match ty.dtype {
+            DType::F16 => vector(MlirType::float16(self.context), ty.lanes),
+            DType::BF16 => vector(MlirType::bfloat16(self.context), ty.lanes),
+            _ => self.mlir(ty),
+        }
     }
 
     /// An operation with regions, each of one block that takes `arguments`.

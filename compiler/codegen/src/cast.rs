@@ -2,6 +2,7 @@
 
 use ir::DType;
 use loops::{Binary, Compare, Type};
+use targets::instructions::{Instruction, Meaning, find};
 
 use crate::arith::is_half;
 use crate::builder::Value;
@@ -130,6 +131,16 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
 
     /// Single to bfloat16, to nearest even.
     fn bfloat_of(&mut self, value: Value<'c, 'a>) -> Lowered<Value<'c, 'a>> {
+        let converts = |instruction: &&'static Instruction| {
+            instruction.meaning == Meaning::Convert
+                && instruction.arguments == [value.ty]
+                && instruction.result.dtype == DType::BF16
+        };
+        if let Some(instruction) =
+            self.target.instructions.iter().filter_map(|name| find(name)).find(converts)
+        {
+            return Ok(self.instruction_on(instruction, &[value]));
+        }
         let word = Type { dtype: DType::U32, ..value.ty };
         let bits = self.reinterpret(value, word);
         let rounded = self.round_to_even(bits, 16);

@@ -223,6 +223,11 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
         if args.iter().map(|arg| arg.ty).ne(instruction.arguments.iter().copied()) {
             return Err(format!("instruction `{name}` takes {:?}", instruction.arguments));
         }
+        Ok(self.instruction_on(instruction, &args))
+    }
+
+    /// An instruction of the target on arguments of its types.
+    pub fn instruction_on(&mut self, instruction: &Instruction, args: &[Value<'c, 'a>]) -> Value<'c, 'a> {
         let operands: Vec<_> = operands(instruction)
             .iter()
             .map(|operand| match operand {
@@ -244,7 +249,7 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
                 Value { ssa: self.build.ssa("llvm.inline_asm", &operands, mlir, &attributes), ty: result }
             }
         };
-        Ok(self.reinterpret(value, instruction.result))
+        self.reinterpret(value, instruction.result)
     }
 
     pub fn unsupported(&self, op: Unary, dtype: DType) -> String {

@@ -197,6 +197,7 @@ fn describe(
             shapes: pins.shapes.iter().cloned().collect(),
             set: pins.scalars.iter().cloned().collect(),
             exact: options.rewriting.channels == rewrite::ConstantChannels::Exact,
+            precision: options.rewriting.precision.into(),
             rewrite: Rewrite::unless_usual(options.rewriting.strategy),
         },
         inputs: ports(&lowered.inputs, &public.inputs),

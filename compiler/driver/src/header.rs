@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::interface::Port;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Precision};
 
 /// The text of the header; see docs/abi.md for what it promises.
 pub fn header(metadata: &Metadata) -> String {
@@ -44,7 +44,7 @@ pub fn header(metadata: &Metadata) -> String {
  *
  * {needs}, keeps no state, never allocates.
  * Code and constants take {code} + {weights} bytes of read-only memory.
- */
+{precision} */
 #ifndef {upper}_H
 #define {upper}_H
 
@@ -83,8 +83,19 @@ int32_t {name}_run(const {name}_inputs *in, const {name}_outputs *out, void *are
         triple = target.triple,
         code = memory.code_bytes,
         weights = memory.weights_bytes,
+        precision = precision(metadata.flags.precision),
         threads = on_threads(metadata),
     )
+}
+
+/// What the comment at the top says where numbers are not what the model has them in.
+fn precision(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "",
+        Precision::Bf16 => {
+            " * Weights and what convolutions and matrix products read are rounded to bfloat16; sums are in float.\n"
+        }
+    }
 }
 
 /// The declaration of the function that takes threads, if there is one.

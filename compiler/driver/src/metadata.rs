@@ -106,9 +106,30 @@ pub struct Flags {
     /// Whether nothing was taken for granted about the range of activations.
     #[serde(default)]
     pub exact: bool,
+    /// What convolutions and matrix products read their operands in.
+    #[serde(default)]
+    pub precision: Precision,
     /// What was done with the rules, if not the usual.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
+}
+
+/// `--precision`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    #[default]
+    F32,
+    Bf16,
+}
+
+impl From<rewrite::Precision> for Precision {
+    fn from(precision: rewrite::Precision) -> Precision {
+        match precision {
+            rewrite::Precision::F32 => Precision::F32,
+            rewrite::Precision::Bf16 => Precision::Bf16,
+        }
+    }
 }
 
 /// How the graph was rewritten: `--rewrite`.

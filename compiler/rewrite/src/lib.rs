@@ -13,6 +13,7 @@ mod first_match;
 mod map;
 mod node;
 mod passed;
+mod precision;
 mod price;
 mod rule;
 pub mod rules;
@@ -27,6 +28,7 @@ pub use cost::{CostModel, DefaultCost};
 pub use extract::{Effort, Part, Way};
 pub use node::{Class, Declined, Discriminant, Facts, Node};
 pub use passed::Passed;
+pub use precision::Precision;
 pub use price::prices;
 pub use rule::{Found, Rule, Site, Term};
 
@@ -46,6 +48,8 @@ pub struct Options {
     /// Which channels are dropped as having no effect, before the rules run.
     pub channels: ConstantChannels,
     pub effort: Effort,
+    /// What the operands of products are stored in; decided last, on the form that was taken.
+    pub precision: Precision,
 }
 
 /// What is done with the rules.
@@ -79,6 +83,7 @@ impl Default for Options {
             layout: LayoutChoice::default(),
             channels: ConstantChannels::default(),
             effort: Effort::default(),
+            precision: Precision::default(),
         }
     }
 }
@@ -185,7 +190,7 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
     };
     Ok(Optimized {
         cost: prices(&optimized, cost).values().sum(),
-        graph: optimized,
+        graph: precision::store(optimized, options.precision)?,
         applied: applications(graph, entered, &saturated.fired),
         declined: refusals(graph, entered),
         passed: passed::passed(&entered.egraph, &extracted, &names, cost),

@@ -5,8 +5,9 @@ use loops::affine::Affine;
 use loops::{Binary, BufferId, Expr};
 use targets::Target;
 
+use crate::emit::computed;
 use crate::flat::{Flat, dtype_of, loads};
-use crate::{Loop, Schedule, estimate, math, pack, winograd};
+use crate::{Loop, Schedule, dot, estimate, math, pack, winograd};
 
 /// The default schedule in the form that the cost model likes best.
 pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
@@ -43,6 +44,7 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
 pub(crate) fn around(flat: &Flat, schedule: &Schedule, target: &Target) -> Schedule {
     let Schedule { vector_axis, lanes, vectors, tile_axis, tile, .. } = *schedule;
     let mut schedule = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
+    schedule.group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
     schedule.unrolled_axes = unrolled_axes(flat, &schedule);
     schedule.unroll = unroll(flat, &schedule);
     schedule.order = order(flat, &schedule, target);
@@ -78,23 +80,23 @@ fn prefetch(flat: &Flat, schedule: &Schedule, target: &Target) -> bool {
     target.costs.overlap && target.caches.get(1).is_some_and(|cache| packed > cache.bytes / 2)
 }
 
-/// Elements of the widest vector that every type in the kernel fits.
+/// Elements of the widest vector that every type in the kernel fits, in the form in which it is computed with.
 pub(crate) fn lanes(flat: &Flat, target: &Target) -> usize {
-    let mut widest = flat.dtype.bits().max(flat.folded.bits());
-    let mut odd = false;
+    let mut widest = computed(flat.dtype).bits().max(computed(flat.folded).bits());
+    let mut half = false;
     for expr in [&flat.body, &flat.finish] {
         expr.any(&mut |node| {
             let dtype = dtype_of(node, &flat.operands, flat.folded);
             // Indices used as addresses do not count; their constants are the only `I64` leaves of those.
             if !crate::flat::is_index(node) {
-                widest = widest.max(dtype.bits());
-                odd |= matches!(dtype, DType::F16 | DType::BF16);
+                widest = widest.max(computed(dtype).bits());
+                half |= dtype == DType::F16;
             }
             false
         });
     }
-    // Half floats have no arithmetic of their own everywhere, 64-bit lanes none on 32-bit machines.
-    if odd || widest > target.pointer_bits || target.vector.bits < 2 * widest {
+    // Few machines convert vectors of half floats (bfloat16 is a shift), 32-bit ones have no 64-bit lanes.
+    if half || widest > target.pointer_bits || target.vector.bits < 2 * widest {
         return 1;
     }
     (target.vector.bits / widest) as usize
@@ -341,7 +343,8 @@ fn unroll(flat: &Flat, schedule: &Schedule) -> usize {
         return 1;
     }
     let most = 16usize.div_ceil(schedule.tile * schedule.vectors);
-    [4, 2].into_iter().find(|&u| u <= most && flat.axes[inner].extent.is_multiple_of(u)).unwrap_or(1)
+    let steps = flat.axes[inner].extent / schedule.group;
+    [4, 2].into_iter().find(|&u| u <= most && steps.is_multiple_of(u)).unwrap_or(1)
 }
 
 /// The loops around the register tile, so that what is read again is still in a near cache.

@@ -4,6 +4,7 @@
 //! padded windows) are answered while the loops are written: rows that can leave the map are peeled into tiles of their
 //! own at known places, reduction loops run only over the steps that hold.
 
+mod groups;
 pub(crate) mod guard;
 mod prefetch;
 mod tile;
@@ -16,6 +17,7 @@ use loops::affine::Affine;
 use loops::{Access, Buffer, BufferId, Expr, LoopVar, Nest, Reg, Stmt, Type};
 use targets::Target;
 
+use crate::dot::{self, Dot};
 use crate::flat::Flat;
 use crate::math::Unsupported;
 use crate::pack::{self, Packing};
@@ -57,6 +59,8 @@ pub(crate) struct Emitter<'a> {
     /// The body without the guards that surround it; outside them nothing is added to the fold.
     body: Expr,
     guards: Vec<Guard>,
+    /// How products are summed, where the schedule sums them in groups.
+    dot: Option<Dot>,
     /// The place on each axis: of the tile's first element for the tile's axes, of this step for the others.
     axes: Vec<Expr>,
     /// For an axis with panels, the panel's first and past-the-last place.
@@ -112,6 +116,8 @@ impl<'a> Emitter<'a> {
         });
         arguments.push(Argument::Result);
         let (guards, body) = guard::of(flat);
+        let dot = dot::fitting(flat, schedule.vector_axis, schedule.lanes, target)
+            .filter(|dot| dot.group == schedule.group);
         Emitter {
             flat,
             schedule,
@@ -122,6 +128,7 @@ impl<'a> Emitter<'a> {
             packings,
             body,
             guards,
+            dot,
             axes: vec![Expr::int(0); flat.axes.len()],
             panels: HashMap::new(),
             rows: 1,
@@ -455,7 +462,7 @@ fn renumber(body: &mut [Stmt], ids: &[BufferId]) {
 }
 
 /// The type that arithmetic on `dtype` is done in: half floats compute as `F32`.
-fn computed(dtype: DType) -> DType {
+pub(crate) fn computed(dtype: DType) -> DType {
     match dtype {
         DType::F16 | DType::BF16 => DType::F32,
         other => other,

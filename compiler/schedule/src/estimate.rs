@@ -107,12 +107,18 @@ impl<'a> Modelled<'a> {
         let columns =
             if horizontal { schedule.vectors } else { extent(vector_axis).div_ceil(schedule.lanes) };
         let rows = schedule.tile_axis.map_or(1, extent);
+        let grouped = flat.axes_where(true).next_back();
         let tiled = |axis: &usize| *axis != vector_axis && Some(*axis) != schedule.tile_axis;
         let tiles: usize = flat.axes_where(false).filter(tiled).map(extent).product();
         let mut steps: f64 = flat
             .axes_where(true)
             .filter(|&axis| axis != vector_axis)
-            .map(|axis| extent(axis) as f64)
+            .map(
+                |axis| {
+                    if Some(axis) == grouped { extent(axis).div_ceil(schedule.group) } else { extent(axis) }
+                },
+            )
+            .map(|steps| steps as f64)
             .product();
         if horizontal {
             steps *= (extent(vector_axis) as f64 / (schedule.lanes * schedule.vectors) as f64).ceil();

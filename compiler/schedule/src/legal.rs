@@ -7,7 +7,7 @@ use targets::Target;
 use crate::choose::{folds_along, lanes, runs_along};
 use crate::emit::guard;
 use crate::flat::Flat;
-use crate::{Loop, Schedule, winograd};
+use crate::{Loop, Schedule, dot, winograd};
 
 /// Elements of a register tile at most: beyond any machine's registers.
 pub(crate) const MOST_ELEMENTS: usize = 256;
@@ -30,7 +30,7 @@ impl std::error::Error for Illegal {}
 pub(crate) fn check(schedule: &Schedule, flat: &Flat, target: &Target) -> Result<(), Illegal> {
     vectors(schedule, flat, target)?;
     tile(schedule, flat)?;
-    reduction(schedule, flat)?;
+    reduction(schedule, flat, target)?;
     order(schedule, flat)?;
     let size = written(schedule, flat);
     if size > MOST_STEPS {
@@ -108,7 +108,7 @@ fn tile(schedule: &Schedule, flat: &Flat) -> Result<(), Illegal> {
     }
 }
 
-fn reduction(schedule: &Schedule, flat: &Flat) -> Result<(), Illegal> {
+fn reduction(schedule: &Schedule, flat: &Flat, target: &Target) -> Result<(), Illegal> {
     let mut known = BTreeSet::new();
     for &axis in &schedule.unrolled_axes {
         extent(flat, axis)?;
@@ -116,9 +116,12 @@ fn reduction(schedule: &Schedule, flat: &Flat) -> Result<(), Illegal> {
             return illegal(format!("axis {axis} can't be written out"));
         }
     }
+    let Schedule { vector_axis, lanes, unroll, group, .. } = *schedule;
+    if group != dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group) {
+        return illegal(format!("no instruction of {} sums {group} products here", target.name));
+    }
     let innermost = flat.axes_where(true).next_back().map_or(1, |axis| flat.axes[axis].extent);
-    if schedule.unroll == 0 || !innermost.is_multiple_of(schedule.unroll) {
-        let unroll = schedule.unroll;
+    if unroll == 0 || !(innermost / group).is_multiple_of(unroll) {
         return illegal(format!("{unroll} steps at once of an axis of {innermost} elements"));
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! This room knows no operator.
 
 mod choose;
+mod dot;
 mod emit;
 mod estimate;
 mod flat;
@@ -21,8 +22,8 @@ mod winograd;
 mod workload;
 
 pub use estimate::{Estimate, estimate, estimate_rows};
-pub use line_buffer::{estimate_lines, line_buffer};
 pub use legal::Illegal;
+pub use line_buffer::{estimate_lines, line_buffer};
 pub use records::{Cost, Merged, Record, RecordError, Records, TargetKey, VERSION, merge, parse, print};
 pub use rows::{default_blocks, lower_rows, row_axes};
 pub use space::Space;
@@ -166,6 +167,9 @@ pub struct Schedule {
     pub tile: usize,
     /// Steps of the innermost reduction loop that are written out.
     pub unroll: usize,
+    /// Steps of the innermost reduction axis that one instruction sums in every lane; 1 where each is a multiply-add.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub group: usize,
     /// Reduction axes that are written out whole.
     pub unrolled_axes: Vec<usize>,
     /// The domain loops around the register tile, outermost first: an axis in whole, or in panels.
@@ -191,6 +195,7 @@ impl Schedule {
             tile_axis: None,
             tile: 1,
             unroll: 1,
+            group: 1,
             unrolled_axes: vec![],
             order: vec![],
             parallel: false,
@@ -205,6 +210,14 @@ impl Schedule {
     pub fn check(&self, workload: &Workload, target: &Target) -> Result<(), Illegal> {
         legal::check(self, &workload.flat(), target)
     }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(group: &usize) -> bool {
+    *group == 1
 }
 
 /// One loop around the register tile.

@@ -8,7 +8,8 @@ use crate::Schedule;
 use crate::flat::Flat;
 
 /// A constant operand that is stored as `[other axes..., vector block, reduction..., block]`, the last block filled up
-/// with zeros: the register tile then reads whole vectors from consecutive addresses.
+/// with zeros: the register tile then reads whole vectors from consecutive addresses. Where an instruction sums a group of
+/// steps in every lane, it is `[..., reduction..., group of the innermost one, block, place in the group]`.
 #[derive(Debug, Clone)]
 pub struct Packing {
     /// The load it stands for.
@@ -21,6 +22,8 @@ pub struct Packing {
     vector_axis: usize,
     /// Elements along the vector axis of one register tile.
     block: usize,
+    /// Steps of the last reduction axis that lie side by side for each lane; missing ones are zeros.
+    group: usize,
     extents: Vec<usize>,
 }
 
@@ -43,6 +46,7 @@ pub fn packings(flat: &Flat, schedule: &Schedule) -> Vec<Packing> {
                     address,
                     vector_axis,
                     block: schedule.lanes * schedule.vectors,
+                    group: schedule.group,
                     extents: flat.axes.iter().map(|axis| axis.extent).collect(),
                 });
             }
@@ -75,7 +79,13 @@ impl Packing {
 
     /// Elements of one lane of a block.
     pub fn within(&self) -> usize {
-        self.reduction.iter().map(|&axis| self.extents[axis]).product()
+        self.reduction.iter().map(|&axis| self.steps(axis)).product()
+    }
+
+    /// Elements along a reduction axis: whole groups along the last one.
+    pub fn steps(&self, axis: usize) -> usize {
+        let group = if self.reduction.last() == Some(&axis) { self.group } else { 1 };
+        self.extents[axis].next_multiple_of(group)
     }
 
     /// Elements of the packed constant.
@@ -85,11 +95,12 @@ impl Packing {
     }
 
     /// The packed address at a point: `axes` gives each axis's place, `vector` the first lane's within the block
-    /// that starts at `axes[vector axis]`, which is a multiple of the block.
+    /// that starts at `axes[vector axis]`, which is a multiple of the block; on the last reduction axis a group's first.
     pub fn address(&self, axes: &[Expr], vector: usize) -> Affine {
         let within = self.within() as i64;
         let block = self.block as i64;
-        let mut sum = Affine::constant(vector as i64).plus(&Affine::of(&axes[self.vector_axis]), within);
+        let mut sum =
+            Affine::constant((vector * self.group) as i64).plus(&Affine::of(&axes[self.vector_axis]), within);
         let mut stride = self.blocks() as i64 * within * block;
         for &axis in self.outer.iter().rev() {
             sum = sum.plus(&Affine::of(&axes[axis]), stride);
@@ -98,7 +109,7 @@ impl Packing {
         let mut stride = block;
         for &axis in self.reduction.iter().rev() {
             sum = sum.plus(&Affine::of(&axes[axis]), stride);
-            stride *= self.extents[axis] as i64;
+            stride *= self.steps(axis) as i64;
         }
         sum
     }
@@ -108,10 +119,11 @@ impl Packing {
         let operand = &flat.operands[self.buffer.0 as usize];
         let mut domain: Vec<usize> = self.outer.iter().map(|&axis| self.extents[axis]).collect();
         domain.push(self.blocks());
-        domain.extend(self.reduction.iter().map(|&axis| self.extents[axis]));
-        domain.push(self.block);
+        domain.extend(self.reduction.iter().map(|&axis| self.steps(axis)));
         let block_axis = self.outer.len();
-        let vector = Expr::Axis(block_axis) * Expr::int(self.block as i64) + Expr::Axis(domain.len() - 1);
+        let last = domain.len() - 1;
+        domain.push(self.block);
+        let lane = Expr::Axis(last + 1);
         let mut axes = vec![Expr::int(0); self.extents.len()];
         for (place, &axis) in self.outer.iter().enumerate() {
             axes[axis] = Expr::Axis(place);
@@ -119,12 +131,24 @@ impl Packing {
         for (place, &axis) in self.reduction.iter().enumerate() {
             axes[axis] = Expr::Axis(block_axis + 1 + place);
         }
+        let mut inside = Vec::new();
+        if let Some(&axis) = self.reduction.last().filter(|_| self.group > 1) {
+            domain[last] /= self.group;
+            domain.push(self.group);
+            axes[axis] = Expr::Axis(last) * Expr::int(self.group as i64) + Expr::Axis(last + 2);
+            if self.steps(axis) > self.extents[axis] {
+                inside.push(axes[axis].clone().within(self.extents[axis]));
+            }
+        }
+        let vector = Expr::Axis(block_axis) * Expr::int(self.block as i64) + lane;
         axes[self.vector_axis] = vector.clone();
         let read = Expr::read(Source::Operand(0), vec![self.address.to_expr().substitute_axes(&axes)]);
-        let extent = self.extents[self.vector_axis];
-        let body = match extent.is_multiple_of(self.block) {
-            true => read,
-            false => Expr::select(vector.within(extent), read, Expr::constant(operand.dtype, 0.0)),
+        if !self.extents[self.vector_axis].is_multiple_of(self.block) {
+            inside.push(vector.within(self.extents[self.vector_axis]));
+        }
+        let body = match inside.into_iter().reduce(Expr::and) {
+            None => read,
+            Some(inside) => Expr::select(inside, read, Expr::constant(operand.dtype, 0.0)),
         };
         let ty = TensorType::new(operand.dtype, domain);
         (operand.source, Definition::single(Stage::map(ty.dtype, ty.shape, body)))

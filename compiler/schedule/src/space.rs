@@ -9,7 +9,7 @@ use targets::Target;
 use crate::choose::{self, folds_along, lanes, runs_along};
 use crate::flat::Flat;
 use crate::legal::{self, MOST_ELEMENTS};
-use crate::{Loop, Schedule, Winograd, Workload, estimate, winograd};
+use crate::{Loop, Schedule, Winograd, Workload, dot, estimate, winograd};
 
 /// Tries to make a legal point before the default is taken.
 const TRIES: usize = 16;
@@ -139,6 +139,7 @@ impl<'a> Space<'a> {
                 tile_axis: tile.tile_axis,
                 tile: tile.tile,
                 unroll: unroll.unroll,
+                group: vectors.group,
                 unrolled_axes: unroll.unrolled_axes.clone(),
                 order: order.order.clone(),
                 parallel: order.parallel,
@@ -191,7 +192,8 @@ impl<'a> Space<'a> {
                 }
             }
             Gene::Unroll => {
-                let innermost = flat.axes_where(true).next_back().map_or(1, |axis| flat.axes[axis].extent);
+                let innermost =
+                    flat.axes_where(true).next_back().map_or(1, |axis| flat.axes[axis].extent / point.group);
                 let divisors: Vec<usize> =
                     (1..=MOST_UNROLL).filter(|&unroll| innermost.is_multiple_of(unroll)).collect();
                 point.unroll = choice(&divisors, random).copied().unwrap_or(1);
@@ -231,6 +233,8 @@ impl<'a> Space<'a> {
 
     /// Makes the parts fit each other: what came from elsewhere may name an axis twice, or more than there is.
     fn put_in_order(&self, point: &mut Schedule) {
+        let fitting = dot::fitting(&self.flat, point.vector_axis, point.lanes, self.target);
+        point.group = fitting.map_or(1, |dot| dot.group);
         let extent = |axis: usize| self.flat.axes.get(axis).map_or(1, |axis| axis.extent);
         let vector_axis = point.vector_axis;
         if point.tile_axis == vector_axis {

@@ -53,7 +53,7 @@ pub fn verify(arguments: &cli::Verify) -> Result<Verified, Diagnostics> {
         ..Options::default()
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut Watch::new(&[], &say))?;
-    let tolerance = Tolerance { relative: arguments.tolerance, absolute: arguments.absolute };
+    let tolerance = Tolerance { relative: arguments.tolerance(), absolute: arguments.absolute };
     let mut cases = Vec::new();
     for trial in trials(arguments, &artifact)? {
         progress.say("run");

@@ -38,7 +38,7 @@ impl Emitter<'_> {
         let (packing, _) = &self.packings[number];
         let bytes = self.flat.operands[packing.buffer.0 as usize].dtype.bytes();
         let per_line = LINE / bytes;
-        let steps: usize = packing.reduction.iter().map(|&axis| self.flat.axes[axis].extent).product();
+        let steps = packing.within();
         let block = packing.within() * (self.schedule.lanes * self.schedule.vectors);
         // The loops inside the one over blocks, and the passes that they make.
         let place = self.schedule.order.iter().position(|&l| l == Loop::Axis(packing.vector_axis()))?;
@@ -57,7 +57,7 @@ impl Emitter<'_> {
             passes *= self.flat.axes[axis].extent.div_ceil(size(axis)) as i64;
         }
         let lines = block.div_ceil(per_line).div_ceil(passes as usize);
-        let unroll = self.schedule.unroll;
+        let unroll = self.schedule.unroll * self.schedule.group;
         let lines = lines.div_ceil(steps.div_ceil(unroll));
         let step = lines * per_line;
         let each = steps.div_ceil(unroll) * step;
@@ -78,10 +78,10 @@ impl Emitter<'_> {
             let mut stride = 1;
             for &axis in packing.reduction.iter().rev() {
                 steps = steps.plus(&Affine::of(&self.axes[axis]), stride);
-                stride *= self.flat.axes[axis].extent as i64;
+                stride *= packing.steps(axis) as i64;
             }
             let buffer = *buffer;
-            let per_step = (share.step / self.schedule.unroll) as i64;
+            let per_step = (share.step / (self.schedule.unroll * self.schedule.group)) as i64;
             for line in 0..share.lines {
                 let at = Affine::of(&share.first)
                     .plus(&steps, per_step)

@@ -72,9 +72,15 @@ impl Emitter<'_> {
         } else {
             value
         };
-        let value = match self.flat.dtype {
-            dtype if computed(dtype) != dtype => value.cast(dtype),
-            _ => value,
+        let value = match (self.flat.dtype, value) {
+            // Rounded already, and widened to be computed with.
+            (dtype, Expr::Cast(wide, rounded))
+                if wide == computed(dtype) && matches!(*rounded, Expr::Cast(to, _) if to == dtype) =>
+            {
+                *rounded
+            }
+            (dtype, value) if computed(dtype) != dtype => value.cast(dtype),
+            (_, value) => value,
         };
         let index = self.address(&Affine::of(&self.flat.result), place);
         self.push(Stmt::Store { buffer: self.result, index, value, valid: place.valid });
@@ -85,6 +91,9 @@ impl Emitter<'_> {
         let Some((&axis, inner)) = axes.split_first() else {
             return self.accumulate(fold, accumulators);
         };
+        if let Some(dot) = self.dot.clone().filter(|dot| dot.axis == axis) {
+            return self.groups(&dot, fold, accumulators);
+        }
         let extent = self.flat.axes[axis].extent;
         if self.unrolled.contains(&axis) {
             for step in 0..extent {
@@ -165,7 +174,7 @@ impl Emitter<'_> {
         decide(&holds, &self.ranges) == Some(true)
     }
 
-    fn accumulate(&mut self, fold: Fold, accumulators: &[Reg]) {
+    pub(super) fn accumulate(&mut self, fold: Fold, accumulators: &[Reg]) {
         for (place, &accumulator) in self.places().into_iter().zip(accumulators) {
             self.guarded_step(fold, accumulator, place);
         }
@@ -191,6 +200,10 @@ impl Emitter<'_> {
 
     /// `accumulator = fold(accumulator, body)`, as one multiply-add where the body is a product.
     fn step(&mut self, fold: Fold, accumulator: Reg, place: Place) {
+        if let Some(dot) = self.dot.clone() {
+            let value = self.group(&dot, accumulator, place);
+            return self.push(Stmt::Set { reg: accumulator, value });
+        }
         let body = self.body.clone();
         let held = Expr::Reg(accumulator);
         let value = match (&fold, &body) {

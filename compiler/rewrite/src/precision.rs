@@ -1,0 +1,244 @@
+//! Narrow storage: what convolutions and matrix products read is kept in half as many bits.
+//!
+//! No equality, and therefore no rule: results change. Every `F32` tensor that a product is taken of is stored as
+//! bfloat16, rounded once to nearest even where it is computed; weights are rounded at compile time. Products are
+//! exact in `F32` and are summed there, as all other arithmetic is done in `F32`: kernels widen what they read and
+//! round what they store. Inputs and outputs of the model stay as they are.
+
+use std::collections::{HashMap, HashSet};
+
+use ir::{DType, NodeId, NodeKind, Scalar, Tensor, TensorType, Value};
+use loops::{Expr, Source};
+use ops::ops::cast::Cast;
+use ops::ops::fused::{Fused, Prologue};
+use ops::{AnyOp, Graph, Meaning};
+
+use crate::Error;
+
+/// What the operands of convolutions and matrix products are stored in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As the model has them.
+    #[default]
+    F32,
+    /// bfloat16: the range of `F32`, 8 bits of significand.
+    Bf16,
+}
+
+const WIDE: DType = DType::F32;
+const NARROW: DType = DType::BF16;
+
+/// `graph` in `precision`, with the same inputs and outputs.
+pub(crate) fn store(graph: Graph, precision: Precision) -> Result<Graph, Error> {
+    match precision {
+        Precision::F32 => Ok(graph),
+        Precision::Bf16 => Storing::new(&graph).graph(),
+    }
+}
+
+/// The operands that `op` multiplies with each other and sums.
+fn factors(op: &AnyOp) -> &'static [usize] {
+    match op {
+        AnyOp::Conv(_) | AnyOp::ConvTranspose(_) | AnyOp::Matmul(_) => &[0, 1],
+        AnyOp::Attention(_) => &[0, 1, 2],
+        AnyOp::Fused(fused) => factors(&fused.root),
+        _ => &[],
+    }
+}
+
+struct Storing<'g> {
+    old: &'g Graph,
+    /// The values of the old graph that products are taken of.
+    narrow: HashSet<Value>,
+    new: Graph,
+    /// Each value of the old graph as it is stored in the new one, and what it was converted to beside.
+    places: HashMap<Value, Value>,
+    converted: HashMap<(Value, DType), Value>,
+}
+
+impl<'g> Storing<'g> {
+    fn new(old: &'g Graph) -> Storing<'g> {
+        let (places, converted) = (HashMap::new(), HashMap::new());
+        Storing { old, narrow: narrow(old), new: Graph::new(old.name.clone()), places, converted }
+    }
+
+    fn graph(mut self) -> Result<Graph, Error> {
+        // Before all else, so that they keep their order.
+        for &id in self.old.inputs() {
+            let node = self.old.node(id);
+            let input = self.new.input(node.name.clone(), node.types[0].clone());
+            self.places.insert(Value { node: id, result: 0 }, input);
+        }
+        for id in self.old.order() {
+            let node = self.old.node(id);
+            match &node.kind {
+                NodeKind::Input => {}
+                NodeKind::Constant(tensor) => {
+                    let constant = self.new.constant(node.name.clone(), tensor.clone());
+                    self.places.insert(Value { node: id, result: 0 }, constant);
+                }
+                NodeKind::Apply(op) => self.apply(id, op)?,
+            }
+        }
+        for (name, value) in self.old.outputs() {
+            let value = self.stored_as(*value, self.old.ty(*value).dtype, name)?;
+            self.new.output(name.clone(), value);
+        }
+        self.new.drop_dead();
+        Ok(self.new)
+    }
+
+    fn apply(&mut self, id: NodeId, op: &AnyOp) -> Result<(), Error> {
+        let node = self.old.node(id);
+        let operands = self.old.operands(id);
+        let types: Vec<TensorType> = operands.iter().map(|&value| self.old.ty(value).clone()).collect();
+        let result = Value { node: id, result: 0 };
+        let mut reads = Vec::new();
+        let op = if matches!(op.meaning(&types), Meaning::Compute(_)) {
+            let one_result = node.types.len() == 1;
+            let mut widened = Vec::new();
+            for (k, &value) in operands.iter().enumerate() {
+                let is_factor = reads_as_stored(op, k) && self.narrow.contains(&value);
+                let is_narrow = types[k].dtype == WIDE && self.dtype(value) == NARROW;
+                let narrow = one_result && (is_factor || is_narrow);
+                reads.push(self.stored_as(
+                    value,
+                    if narrow { NARROW } else { types[k].dtype },
+                    &node.name,
+                )?);
+                widened.extend(narrow.then_some(k));
+            }
+            // A result that is an output as well stays as exact as it was computed.
+            let is_output = self.old.outputs().iter().any(|(_, output)| *output == result);
+            let round = one_result && self.narrow.contains(&result) && !is_output;
+            with_conversions(op, &types, &node.types[0], &widened, round)
+        } else {
+            // A look at what is stored wide stays one; its readers convert what they see.
+            let follows = |&value: &Value| {
+                self.dtype(value) == NARROW || self.new.constant_value(self.places[&value]).is_some()
+            };
+            let narrow = self.narrow.contains(&result) && operands.iter().any(follows);
+            for (&value, ty) in operands.iter().zip(&types) {
+                reads.push(self.stored_as(value, if narrow { NARROW } else { ty.dtype }, &node.name)?);
+            }
+            op.clone()
+        };
+        let results = self.add(&node.name, op, &reads)?;
+        self.places
+            .extend(results.into_iter().enumerate().map(|(k, value)| (Value { node: id, result: k }, value)));
+        Ok(())
+    }
+
+    fn add(&mut self, name: &str, op: AnyOp, operands: &[Value]) -> Result<Vec<Value>, Error> {
+        self.new.apply(name, op, operands).map_err(|error| Error::internal(format!("{name}: {error}")))
+    }
+
+    /// What a value of the old graph is stored in.
+    fn dtype(&self, value: Value) -> DType {
+        self.new.ty(self.places[&value]).dtype
+    }
+
+    /// A value of the old graph in this type, for the node called `reader`.
+    fn stored_as(&mut self, value: Value, dtype: DType, reader: &str) -> Result<Value, Error> {
+        if self.dtype(value) == dtype {
+            return Ok(self.places[&value]);
+        }
+        if let Some(&known) = self.converted.get(&(value, dtype)) {
+            return Ok(known);
+        }
+        let stored = self.places[&value];
+        let converted = match self.new.constant_value(stored).map(|tensor| rounded(tensor, dtype)) {
+            Some(tensor) => self.new.constant(self.old.node(value.node).name.clone(), tensor),
+            None => self.add(reader, Cast { to: dtype }.into(), &[stored])?[0],
+        };
+        self.converted.insert((value, dtype), converted);
+        Ok(converted)
+    }
+}
+
+/// `op` over operands of which those in `widened` are narrow, and with a result that is rounded to be so if `round`.
+fn with_conversions(
+    op: &AnyOp,
+    operands: &[TensorType],
+    result: &TensorType,
+    widened: &[usize],
+    round: bool,
+) -> AnyOp {
+    if widened.is_empty() && !round {
+        return op.clone();
+    }
+    let mut fused = match op {
+        AnyOp::Fused(fused) => fused.clone(),
+        root => Fused {
+            root: Box::new(root.clone()),
+            root_operands: operands.len(),
+            epilogue: Expr::Folded,
+            dtype: result.dtype,
+            prologues: vec![],
+        },
+    };
+    let widen = |expr: &Expr| {
+        expr.rewrite(&mut |node| match node {
+            Expr::Read { source: Source::Operand(k), .. } if widened.contains(k) => {
+                Some(node.clone().cast(WIDE))
+            }
+            _ => None,
+        })
+    };
+    fused.epilogue = widen(&fused.epilogue);
+    fused.prologues.iter_mut().for_each(|prologue| prologue.body = widen(&prologue.body));
+    for &operand in widened.iter().filter(|&&k| k < fused.root_operands) {
+        if !fused.prologues.iter().any(|prologue| prologue.operand == operand) {
+            let index: Vec<Expr> = (0..operands[operand].rank()).map(Expr::Axis).collect();
+            let body = Expr::read(Source::Operand(operand), index).cast(WIDE);
+            fused.prologues.push(Prologue { operand, body, dtype: WIDE });
+        }
+    }
+    if round {
+        (fused.epilogue, fused.dtype) = (fused.epilogue.cast(NARROW), NARROW);
+    }
+    fused.into()
+}
+
+/// The values that products are taken of, and all that share memory with them: what is only seen differently, and
+/// parts of a whole.
+fn narrow(graph: &Graph) -> HashSet<Value> {
+    let mut readers: HashMap<Value, Vec<NodeId>> = HashMap::new();
+    let mut work = Vec::new();
+    let mut shares: HashSet<NodeId> = HashSet::new();
+    for id in graph.order() {
+        let NodeKind::Apply(op) = &graph.node(id).kind else { continue };
+        let operands = graph.operands(id);
+        let types: Vec<_> = operands.iter().map(|&value| graph.ty(value).clone()).collect();
+        if !matches!(op.meaning(&types), Meaning::Compute(_)) {
+            shares.insert(id);
+            operands.iter().for_each(|&value| readers.entry(value).or_default().push(id));
+        }
+        let factors = (0..operands.len()).filter(|&k| reads_as_stored(op, k));
+        work.extend(factors.map(|k| operands[k]));
+    }
+    let mut narrow = HashSet::new();
+    while let Some(value) = work.pop() {
+        if graph.ty(value).dtype != WIDE || !narrow.insert(value) {
+            continue;
+        }
+        let around = readers.get(&value).into_iter().flatten().copied();
+        for id in around.chain(shares.contains(&value.node).then_some(value.node)) {
+            work.extend((0..graph.node(id).types.len()).map(|result| Value { node: id, result }));
+            work.extend(graph.operands(id));
+        }
+    }
+    narrow
+}
+
+/// Whether `op` multiplies its `operand`-th operand with others and sums, with no other work on it before.
+fn reads_as_stored(op: &AnyOp, operand: usize) -> bool {
+    let worked_on = matches!(op, AnyOp::Fused(fused) if fused.prologues.iter().any(|prologue| prologue.operand == operand));
+    factors(op).contains(&operand) && !worked_on
+}
+
+/// To nearest, ties to even.
+fn rounded(tensor: &Tensor, dtype: DType) -> Tensor {
+    let bytes = tensor.scalars().flat_map(|x| Scalar::from_f64(dtype, x.as_f64()).to_le_bytes()).collect();
+    Tensor::new(tensor.ty.with_dtype(dtype), bytes)
+}

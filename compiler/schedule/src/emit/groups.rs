@@ -1,0 +1,77 @@
+//! Steps of a reduction in groups, each of them one instruction on every accumulator.
+
+use ir::DType;
+use loops::{Expr, Fold, Reg, Type};
+
+use super::Emitter;
+use super::value::Place;
+use crate::dot::{Dot, WORD};
+
+impl Emitter<'_> {
+    /// The innermost reduction axis: whole groups in a loop, then what is left with zeros beside it.
+    pub(super) fn groups(&mut self, dot: &Dot, fold: Fold, accumulators: &[Reg]) {
+        let (axis, group) = (dot.axis, dot.group);
+        let extent = self.flat.axes[axis].extent;
+        let whole = extent / group * group;
+        let mut rest = whole..extent;
+        if self.unrolled.contains(&axis) {
+            rest = 0..extent;
+        } else if whole > 0 {
+            let steps = self.schedule.unroll;
+            let unroll = if (whole / group).is_multiple_of(steps) { steps } else { 1 };
+            let bounds = (Expr::int(0), Expr::int(whole as i64));
+            self.for_loop(bounds, group * unroll, (0, (whole - group * unroll) as i64), |e, var| {
+                e.axes[axis] = var.clone();
+                e.ask(&e.shares.clone());
+                for step in 0..unroll {
+                    let ahead = Expr::int((step * group) as i64);
+                    e.axes[axis] = if step == 0 { var.clone() } else { var.clone() + ahead };
+                    e.accumulate(fold, accumulators);
+                }
+            });
+        }
+        for k in rest.step_by(group) {
+            self.axes[axis] = Expr::int(k as i64);
+            self.accumulate(fold, accumulators);
+        }
+    }
+
+    /// An accumulator with the products of a group added to it in every lane.
+    pub(super) fn group(&mut self, dot: &Dot, accumulator: Reg, place: Place) -> Expr {
+        let [_, shared_type, packed_type] = [0, 1, 2].map(|k| dot.instruction.arguments[k]);
+        // Only the last group, at a known place, may be incomplete.
+        let valid = match &self.axes[dot.axis] {
+            Expr::Const(first) => {
+                dot.group.min(self.flat.axes[dot.axis].extent.saturating_sub(first.as_i64() as usize))
+            }
+            _ => dot.group,
+        };
+        let (buffer, address) = &dot.shared;
+        let index = Box::new(self.address(address, Place { lanes: 1, valid: 1, ..place }));
+        let group = Expr::Load { buffer: *buffer, index, lanes: dot.group, valid };
+        let word = self.bind(Type::scalar(WORD), bits(WORD, group));
+        let words = Expr::Broadcast { value: Box::new(word), lanes: dot.instruction.result.lanes };
+        let shared = self.bind(shared_type, bits(shared_type.dtype, words));
+        let packed = self.packed(dot, packed_type, place);
+        Expr::Instruction {
+            name: dot.instruction.name.to_owned(),
+            args: vec![Expr::Reg(accumulator), shared, packed],
+        }
+    }
+
+    /// The packed factor's groups for all lanes of `place`.
+    fn packed(&mut self, dot: &Dot, ty: Type, place: Place) -> Expr {
+        let (buffer, address) = &dot.packed;
+        let axes = self.axes_at(Place { first: 0, ..place });
+        // A dot product is chosen for what is packed alone.
+        let found = self.packings.iter().find(|(p, _)| p.buffer == *buffer && p.address == *address);
+        let (index, buffer) = found.map_or((Expr::int(0), *buffer), |(packing, packed)| {
+            (packing.address(&axes, place.first).to_expr(), *packed)
+        });
+        self.bind(ty, Expr::Load { buffer, index: Box::new(index), lanes: ty.lanes, valid: ty.lanes })
+    }
+}
+
+fn bits(dtype: DType, value: Expr) -> Expr {
+    Expr::Bits(dtype, Box::new(value))
+}
