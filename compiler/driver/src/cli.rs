@@ -353,7 +353,8 @@ pub struct Tune {
     /// Of the random numbers: the same seed and --trials give the same records where measuring does (in QEMU).
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// How long it may take, about: 90s, 15m, 2h. Shared out by what the kernels take.
+    /// How long it may take, about: 90s, 15m, 2h. Shared out by what the kernels take by the cost
+    /// model.
     #[arg(long, default_value = "15m", value_parser = duration, conflicts_with = "trials")]
     pub budget: Duration,
     /// How many trials, of 8 schedules each, instead of a time.

@@ -57,20 +57,22 @@ fn instructions(json: &Value) -> u64 {
 fn a_tuned_model_is_faster_right_and_the_same_again() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let tuned = ok(folder, &format!("tune MODEL --target {TARGET} -o a.jsonl --seed 3 --trials 8"));
+    let tuned =
+        ok(folder, &format!("tune MODEL --target {TARGET} -o a.jsonl --seed 3 --trials 6 --kernels 3x3"));
     assert_eq!(codes(&tuned), [""; 0], "{tuned:#}");
     let text = fs::read_to_string(folder.join("a.jsonl")).unwrap();
 
     // The same seed, the same file; a file that has all kernels is left as it is.
-    ok(folder, &format!("tune MODEL --target {TARGET} -o b.jsonl --seed 3 --trials 8"));
+    ok(folder, &format!("tune MODEL --target {TARGET} -o b.jsonl --seed 3 --trials 6 --kernels 3x3"));
     assert_eq!(fs::read_to_string(folder.join("b.jsonl")).unwrap(), text);
-    let again = ok(folder, &format!("tune MODEL --target {TARGET} -o a.jsonl --seed 4 --trials 8"));
+    let again =
+        ok(folder, &format!("tune MODEL --target {TARGET} -o a.jsonl --seed 4 --trials 6 --kernels 3x3"));
     assert!(again["kernels"].as_array().unwrap().iter().all(|kernel| kernel["tried"] == 0), "{again:#}");
     assert_eq!(fs::read_to_string(folder.join("a.jsonl")).unwrap(), text);
     // One that was interrupted is finished as if it had not been.
     let first = text.lines().next().unwrap();
     fs::write(folder.join("part.jsonl"), format!("{first}\n")).unwrap();
-    ok(folder, &format!("tune MODEL --target {TARGET} -o part.jsonl --seed 3 --trials 8"));
+    ok(folder, &format!("tune MODEL --target {TARGET} -o part.jsonl --seed 3 --trials 6 --kernels 3x3"));
     assert_eq!(fs::read_to_string(folder.join("part.jsonl")).unwrap(), text);
 
     // What was measured kernel by kernel shows in the whole.
@@ -101,7 +103,7 @@ fn a_tuned_model_is_faster_right_and_the_same_again() {
 fn records_that_do_not_fit_are_told_and_left() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    ok(folder, &format!("tune MODEL --target {TARGET} -o good.jsonl --trials 1"));
+    ok(folder, &format!("tune MODEL --target {TARGET} -o good.jsonl --trials 1 --kernels 3x3x3"));
     let good = fs::read_to_string(folder.join("good.jsonl")).unwrap();
     ok(folder, &format!("compile MODEL --target {TARGET} --no-records -o plain"));
     let plain = fs::read(folder.join("plain/libcnn.a")).unwrap();

@@ -1,5 +1,6 @@
 //! A stage with the places of what it reads and writes: all that a schedule is chosen for.
 
+use loops::affine::Affine;
 use loops::{BufferId, Expr, Stage};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -86,7 +87,7 @@ impl Workload {
     }
 
     /// Whether the stage is well formed: its axes, sources and indices are there and of the right number, and the result
-    /// lies in its buffer. Where it reads is not looked at.
+    /// lies in its buffer. Of what it reads, only constants are looked at.
     pub fn check(&self) -> Result<(), String> {
         let Stage { domain, reduction, fold, body, finish, .. } = &self.stage;
         let extents = || domain.iter().chain(reduction);
@@ -107,24 +108,16 @@ impl Workload {
         if lengths.into_iter().any(|len| len == 0 || len > MOST_ELEMENTS) {
             return Err(format!("a buffer of no element, or more than {MOST_ELEMENTS}"));
         }
-        let steps = self
-            .result
-            .view
-            .strides
-            .iter()
-            .zip(domain)
-            .map(|(&stride, &extent)| i128::from(stride) * (extent as i128 - 1));
-        let (low, high) = steps.fold((0, 0), |(low, high), step| (low + step.min(0), high + step.max(0)));
-        let offset = i128::from(self.result.view.offset);
-        if offset + low < 0 || offset + high >= self.result.len as i128 {
+        let extents: Vec<usize> = extents().copied().collect();
+        if !within(self.result.view.offset, &self.result.view.strides, domain, self.result.len) {
             return Err("the result leaves its buffer".to_owned());
         }
-        self.expression(body, domain.len() + reduction.len(), false)?;
-        finish.iter().try_for_each(|finish| self.expression(finish, domain.len(), true))
+        self.expression(body, &extents, false)?;
+        finish.iter().try_for_each(|finish| self.expression(finish, domain, true))
     }
 
-    fn expression(&self, expr: &Expr, axes: usize, folded: bool) -> Result<(), String> {
-        let mut wrong = None;
+    fn expression(&self, expr: &Expr, extents: &[usize], folded: bool) -> Result<(), String> {
+        let (mut wrong, axes) = (None, extents.len());
         expr.any(&mut |node| {
             wrong = match node {
                 Expr::Axis(axis) if *axis >= axes => Some(format!("axis {axis} of {axes}")),
@@ -133,6 +126,9 @@ impl Workload {
                         None => Some(format!("{source:?} is no operand")),
                         Some(operand) if operand.view.strides.len() != index.len() => {
                             Some(format!("{} indices of {source:?}", index.len()))
+                        }
+                        Some(operand) if operand.constant && leaves(operand, index, extents) => {
+                            Some(format!("a read beyond {source:?}"))
                         }
                         Some(_) => None,
                     }
@@ -152,6 +148,24 @@ impl Workload {
         });
         wrong.map_or(Ok(()), Err)
     }
+}
+
+/// Whether all of `offset + Σ stride · axis` lies within a buffer of `len` elements.
+fn within(offset: i64, strides: &[i64], extents: &[usize], len: usize) -> bool {
+    let steps =
+        strides.iter().zip(extents).map(|(&stride, &extent)| i128::from(stride) * (extent as i128 - 1));
+    let (low, high) = steps.fold((0, 0), |(low, high), step| (low + step.min(0), high + step.max(0)));
+    i128::from(offset) + low >= 0 && i128::from(offset) + high < len as i128
+}
+
+/// Whether a read whose place is a sum over the axes goes beyond the operand.
+fn leaves(operand: &Operand, index: &[Expr], extents: &[usize]) -> bool {
+    let strides = index.iter().zip(&operand.view.strides);
+    let address = strides.fold(Affine::constant(operand.view.offset), |sum, (index, &stride)| {
+        sum.plus(&Affine::of(index), stride)
+    });
+    let strides = address.over_axes(extents.len());
+    strides.is_some_and(|strides| !within(address.offset, &strides, extents, operand.len))
 }
 
 /// `expr` with buffers by their place in `used`.

@@ -165,8 +165,9 @@ struct Cold {
 
 impl Cold {
     fn new(target: &Target) -> Cold {
-        // Twice what lies before the last, shared cache.
-        let bytes = target.caches.get(1).map_or(1 << 20, |cache| cache.bytes);
+        // Twice what lies before the last, shared cache; no machine has so much as the most.
+        const MOST: usize = 64 << 20;
+        let bytes = target.caches.get(1).map_or(1 << 20, |cache| cache.bytes.min(MOST));
         Cold { other: vec![1; 2 * bytes], sum: 0 }
     }
 

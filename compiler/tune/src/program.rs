@@ -110,7 +110,11 @@ impl Program {
 
 fn operand<'w>(workload: &'w Workload, source: &Source) -> Result<&'w Operand, TrialError> {
     let operand = workload.operands.iter().find(|operand| operand.source == *source);
-    operand.ok_or_else(|| TrialError(format!("the workload has no {source:?}")))
+    let operand = operand.ok_or_else(|| TrialError(format!("the workload has no {source:?}")))?;
+    match operand.len.saturating_mul(operand.dtype.bytes()) {
+        bytes if bytes > MOST_BYTES => Err(TrialError(format!("{source:?} takes {bytes} bytes"))),
+        _ => Ok(operand),
+    }
 }
 
 /// Numbers for an operand, the same for every schedule: floats in [-1, 1), bytes of any value, wider integers 0 or 1

@@ -14,8 +14,8 @@ use crate::trial::{Answer, Machine, Trial, TrialError};
 /// Points that are modelled in one round, and those of them that one trial measures: the best by the model, and some of
 /// the others, about which the model may be wrong.
 const MODELLED: usize = 256;
-const PROMISING: usize = 6;
-const OTHERS: usize = 2;
+const PROMISING: usize = 5;
+const OTHERS: usize = 3;
 
 /// Of the measured points those that have offspring.
 const PARENTS: usize = 8;
@@ -25,6 +25,9 @@ const PATIENCE: usize = 5;
 
 /// A gain that is no noise.
 const GAIN: f64 = 0.99;
+
+/// Schedules of the last trial.
+const FINALISTS: usize = 3;
 
 /// By how much, in the last trial, a schedule must be better than the default where time is measured.
 const CERTAIN: f64 = 0.98;
@@ -49,7 +52,8 @@ pub struct Found {
 }
 
 impl Search {
-    /// The best schedule that is found for `workload`: never one that is measured to be worse than the default.
+    /// The best schedule that is found for `workload`: never one that is measured to be worse than the default. `None`
+    /// where nothing was tried: there is no time, or nothing but the default.
     ///
     /// The same seed and number of trials give the same where measuring does. `progress` is told the number of schedules
     /// that were measured, and the best cost as a share of the default's.
@@ -59,7 +63,7 @@ impl Search {
         target: &Target,
         runner: &Runner,
         progress: &dyn Fn(usize, f64),
-    ) -> Result<Found, TrialError> {
+    ) -> Result<Option<Found>, TrialError> {
         let space = Space::new(workload, target);
         let start = Instant::now();
         let mut random = Rng::with_seed(self.seed_of(&workload.key()));
@@ -101,7 +105,15 @@ impl Search {
             progress(tried, known[0].0);
         }
         // The best few side by side once more: what was lucky before is not again.
-        let finalists: Vec<Schedule> = known.into_iter().take(3).map(|(_, schedule)| schedule).collect();
+        if tried == 0 {
+            return Ok(None);
+        }
+        let finalists: Vec<Schedule> = known
+            .into_iter()
+            .map(|(_, schedule)| schedule)
+            .take(FINALISTS)
+            .filter(|schedule| schedule != space.default_schedule())
+            .collect();
         let answer = trial(finalists.clone())?;
         let needed = if answer.unit == "ns" { CERTAIN } else { 1.0 };
         let of_default = answer.default.cost;
@@ -113,7 +125,7 @@ impl Search {
             .min_by(|(a, _), (b, _)| a.total_cmp(b))
             .unwrap_or_else(|| (of_default, space.default_schedule().clone()));
         let cost = Cost { unit: answer.unit, default: of_default, best };
-        Ok(Found { schedule, cost, measured: answer.measured, tried })
+        Ok(Some(Found { schedule, cost, measured: answer.measured, tried }))
     }
 
     /// Each workload has random numbers of its own, whatever was tuned before it.

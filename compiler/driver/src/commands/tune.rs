@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use schedule::{Record, TargetKey, VERSION, Workload};
 use serde::Serialize;
 use targets::Target;
-use tune::{Machine, Runner, Search, Trial};
+use tune::{Runner, Search};
 
 use crate::cli;
 use crate::compile::{self, Options};
@@ -49,8 +49,15 @@ struct Kernel {
     key: String,
     workload: Workload,
     times: usize,
-    /// By the default schedule.
-    cost: f64,
+    /// Modelled, of one run by the default schedule.
+    cycles: f64,
+}
+
+impl Kernel {
+    /// In the whole model.
+    fn cost(&self) -> f64 {
+        self.times as f64 * self.cycles
+    }
 }
 
 /// `onnxc tune`: better schedules for a model's kernels, as a file of records.
@@ -71,13 +78,14 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
     records::write(&arguments.output, &known)?;
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
-    let (kernels, mut warnings) = measured(kernels(arguments, &target, &say)?, &target, &runner, &say);
+    let kernels = kernels(arguments, &target, &say)?;
     drop(progress);
+    let mut warnings = Vec::new();
     let own = TargetKey::of(&target);
     let held = |known: &[Record], kernel: &Kernel| {
         known.iter().find(|record| record.kernel == kernel.key && record.target.hash == own.hash).cloned()
     };
-    let costs: Vec<f64> = kernels.iter().map(|kernel| kernel.cost * kernel.times as f64).collect();
+    let costs: Vec<f64> = kernels.iter().map(Kernel::cost).collect();
     let trials = arguments.trials.map(|trials| tune::budget(trials as f64, &costs));
     let bar = Bar::start(kernels.len());
     let mut rows: Vec<Row> = Vec::new();
@@ -101,7 +109,8 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
                 bar.say(&format!("{heading}: {:.2}x after {tried} schedules", 1.0 / share));
             };
             match search.run(&kernel.workload, &target, &runner, &told) {
-                Ok(found) => {
+                Ok(None) => (),
+                Ok(Some(found)) => {
                     tried = found.tried;
                     known.push(Record {
                         kernel: kernel.key.clone(),
@@ -155,7 +164,7 @@ fn runner(arguments: &cli::Tune) -> Result<Runner, Diagnostic> {
     }
 }
 
-/// The kernels of the model that a schedule can be found for, each once.
+/// The kernels of the model that a schedule can be found for, each once, the dearest first.
 fn kernels(
     arguments: &cli::Tune,
     target: &Target,
@@ -172,14 +181,14 @@ fn kernels(
     let lowered =
         lower::lower(&optimized.graph, target, &name).map_err(|error| compile::declined(&error, target))?;
     let mut found: BTreeMap<String, Kernel> = BTreeMap::new();
-    for KernelReport { workload, .. } in lowered.kernels {
+    for KernelReport { workload, modelled_cycles, .. } in lowered.kernels {
         let Some(workload) = workload else { continue };
         let wanted = |part: &String| workload.about().contains(part.as_str());
         if !arguments.kernels.is_empty() && !arguments.kernels.iter().any(wanted) {
             continue;
         }
         let key = workload.key();
-        let new = Kernel { key: key.clone(), workload, times: 0, cost: 0.0 };
+        let new = Kernel { key: key.clone(), workload, times: 0, cycles: modelled_cycles as f64 };
         found.entry(key).or_insert(new).times += 1;
     }
     if found.is_empty() {
@@ -190,29 +199,9 @@ fn kernels(
         let hint = "`onnxc explain MODEL` lists the kernels";
         return Err(Diagnostic::usage(code::COMMAND_LINE, message).with_hint(hint).into());
     }
-    Ok(found.into_values().collect())
-}
-
-/// The kernels with what each takes by the default schedule, the dearest first; those that cannot be run are told.
-fn measured(
-    kernels: Vec<Kernel>,
-    target: &Target,
-    runner: &Runner,
-    say: &dyn Fn(&'static str),
-) -> (Vec<Kernel>, Vec<Diagnostic>) {
-    say("measure the default schedules");
-    let (mut measured, mut warnings) = (Vec::new(), Vec::new());
-    for kernel in kernels {
-        let description = Machine::Description(Box::new(target.clone()));
-        let trial = Trial { workload: kernel.workload.clone(), target: description, schedules: vec![] };
-        match runner.run(&trial) {
-            Ok(answer) => measured.push(Kernel { cost: answer.default.cost, ..kernel }),
-            Err(error) => warnings.push(not_tuned(&kernel.workload, &error)),
-        }
-    }
-    let cost = |kernel: &Kernel| kernel.cost * kernel.times as f64;
-    measured.sort_by(|a, b| cost(b).total_cmp(&cost(a)).then_with(|| a.key.cmp(&b.key)));
-    (measured, warnings)
+    let mut kernels: Vec<Kernel> = found.into_values().collect();
+    kernels.sort_by(|a, b| b.cost().total_cmp(&a.cost()).then_with(|| a.key.cmp(&b.key)));
+    Ok(kernels)
 }
 
 fn not_tuned(workload: &Workload, error: &tune::TrialError) -> Diagnostic {
