@@ -97,6 +97,8 @@ fn error(actual: &Tensor, expected: &Tensor) -> f64 {
 }
 
 const TOLERANCE: f64 = 1e-4;
+/// Where what is multiplied is rounded to bfloat16.
+const NARROW_TOLERANCE: f64 = 3e-2;
 
 /// Runs `artifact` and holds it to ONNX Runtime's answers and to its own description; gives the instructions.
 fn agrees(artifact: &Artifact, target: &Target, data: &Path) -> u64 {
@@ -366,5 +368,26 @@ fn two_models_link_into_one_program_and_share_an_arena() {
         for (actual, expected) in ran.outputs.iter().zip(golden.iter().flat_map(|(_, outputs)| outputs)) {
             assert!(error(actual, expected) <= TOLERANCE, "{}", target.name);
         }
+    }
+}
+
+#[test]
+fn operands_in_bfloat16_take_half_the_memory_and_keep_the_answers() {
+    let rewriting = rewrite::Options { precision: rewrite::Precision::Bf16, ..rewrite::Options::default() };
+    let options = Options { rewriting, ..Options::default() };
+    for (name, model) in
+        [("cortex-m7", "cnn"), ("cortex-a53", "cnn"), ("rv64gcv", "cnn"), ("cortex-a53", "mlp")]
+    {
+        let target = Target::preset(name).unwrap();
+        let path = root().join(format!("tests/models/{model}.onnx"));
+        let artifact = onnxc::compile(&path, &target, &options, &mut Watch::default()).unwrap();
+        let (inputs, expected) = golden(&path.with_extension("npz"), &artifact);
+        let ran = onnxc::as_program(&artifact.archive, &artifact.metadata, &target, &inputs).unwrap();
+        let worst = ran.outputs.iter().zip(&expected).map(|(a, e)| error(a, e)).fold(0.0, f64::max);
+        eprintln!("{model} on {name}: error {worst:.1e}");
+        assert!(worst <= NARROW_TOLERANCE, "{model} on {name}: {worst:e}");
+        let weights = |artifact: &Artifact| artifact.metadata.memory.weights_bytes as f64;
+        let ratio = weights(&artifact) / weights(&small(model, &target));
+        assert!(ratio < 0.6, "{model} on {name}: {ratio} of the weights");
     }
 }

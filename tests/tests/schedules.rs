@@ -97,7 +97,7 @@ fn run_kernel(kernel: &Kernel, known: &[(Source, Tensor, bool)], ty: &TensorType
             Argument::Result | Argument::Scratch(_) => filled(buffer.dtype, buffer.len),
         })
         .collect();
-    loops::interpret(&kernel.nest, &mut buffers, &())
+    loops::interpret(&kernel.nest, &mut buffers, &targets::instructions::Table)
         .unwrap_or_else(|error| panic!("{error}\n{:?}\n{}", kernel.stages, kernel.nest));
     // What is printed is what was run.
     assert_eq!(loops::parse(&kernel.nest.to_string()).as_ref(), Ok(&kernel.nest));
@@ -145,7 +145,9 @@ fn check(op: impl Into<AnyOp>, types: &[TensorType], constant: &[bool]) {
     let op = op.into();
     let inputs: Vec<Tensor> = types.iter().enumerate().map(|(k, ty)| random(ty, k as u64 + 7)).collect();
     let wanted = op.eval(&inputs.iter().collect::<Vec<_>>());
-    for name in ["x86-64-v4", "x86-64-v3", "cortex-a53", "cortex-m55", "cortex-m4f", "rv32imafc"] {
+    for name in
+        ["sapphirerapids", "x86-64-v4", "x86-64-v3", "cortex-a53", "cortex-m55", "cortex-m4f", "rv32imafc"]
+    {
         let target = Target::preset(name).unwrap();
         for (got, wanted) in run(&op, &inputs, constant, &target).iter().zip(&wanted) {
             near(got, wanted, || format!("{op:?} over {types:?} for {name}"));
@@ -308,6 +310,85 @@ fn attention() {
     let op =
         Attention { scale, query: plain.clone(), key: plain.clone(), value: plain.clone(), result: plain };
     check(op, &[f32s(&[33, 4]), f32s(&[7, 4]), f32s(&[7, 6])], &[false; 3]);
+}
+
+/// `op` with what it multiplies stored in bfloat16, and all that this brings along, each on its own.
+fn check_narrow(op: impl Into<AnyOp>, types: &[TensorType], constant: &[bool]) {
+    let mut graph = ops::Graph::new("narrow");
+    let operand = |(k, ty): (usize, &TensorType)| match constant[k] {
+        true => graph.constant("w", random(ty, k as u64 + 7)),
+        false => graph.input("x", ty.clone()),
+    };
+    let operands: Vec<ir::Value> = types.iter().enumerate().map(operand).collect();
+    let result = graph.apply("op", op.into(), &operands).unwrap()[0];
+    graph.output("y", result);
+    let options = rewrite::Options {
+        strategy: rewrite::Strategy::Off,
+        precision: rewrite::Precision::Bf16,
+        ..rewrite::Options::default()
+    };
+    let narrow = rewrite::optimize(&graph, &rewrite::DefaultCost::default(), &options).unwrap().graph;
+    let mut factors = 0;
+    for id in narrow.ids() {
+        let ir::NodeKind::Apply(op) = &narrow.node(id).kind else { continue };
+        let operands = narrow.operands(id);
+        let types: Vec<TensorType> = operands.iter().map(|&value| narrow.ty(value).clone()).collect();
+        let constant: Vec<bool> = operands.iter().map(|&v| narrow.constant_value(v).is_some()).collect();
+        factors += types.iter().filter(|ty| ty.dtype == DType::BF16).count();
+        check(op.clone(), &types, &constant);
+    }
+    assert!(factors >= 2, "nothing is stored in bfloat16:\n{}", ir::print(&narrow));
+}
+
+#[test]
+fn narrow_products() {
+    // Odd depths leave half a pair over, few columns half a vector.
+    for depth in [1, 2, 33, 64] {
+        check_narrow(Matmul, &[f32s(&[7, depth]), f32s(&[depth, 50])], &[false, true]);
+    }
+    check_narrow(Matmul, &[f32s(&[2, 9, 16]), f32s(&[2, 16, 21])], &[false, true]);
+    check_narrow(Matmul, &[f32s(&[2, 9, 16]), f32s(&[2, 16, 21])], &[false, false]);
+    for layout in [Layout::ChannelsLast, Layout::ChannelsFirst] {
+        for (channels, out, group) in [(3, 19, 1), (16, 40, 1), (36, 36, 36), (6, 34, 2)] {
+            for (extent, kernel, stride, pad) in [(9, 3, 1, 1), (14, 3, 2, 1), (6, 1, 1, 0), (7, 5, 2, 2)] {
+                let x = f32s(&layout.join(1, channels, &[extent, extent + 1]));
+                let w = f32s(&[out, channels / group, kernel, kernel]);
+                let op = Conv { window: window(stride, pad), group, layout };
+                check_narrow(op, &[x, w, f32s(&[out])], &[false, true, true]);
+            }
+        }
+    }
+}
+
+#[test]
+fn narrow_attention() {
+    let heads = vec![0, 2, 1, 3];
+    let order = || heads.clone();
+    let op =
+        Attention { scale: ir::Float(0.5), query: order(), key: order(), value: order(), result: order() };
+    let kv = f32s(&[2, 19, 3, 8]);
+    check_narrow(op, &[f32s(&[2, 5, 3, 8]), kv.clone(), kv], &[false; 3]);
+}
+
+#[test]
+fn pairs_of_bfloat16_are_summed_by_one_instruction() {
+    let types = [DType::BF16, DType::BF16].map(|dtype| TensorType::new(dtype, [40, 40]));
+    let (row, column, depth) = (loops::Expr::Axis(0), loops::Expr::Axis(1), loops::Expr::Axis(2));
+    let read = |operand, index: [&loops::Expr; 2]| {
+        loops::Expr::read(Source::Operand(operand), index.map(Clone::clone)).cast(DType::F32)
+    };
+    let product = read(0, [&row, &depth]) * read(1, [&depth, &column]);
+    let stage = Stage::reduce(DType::F32, [40, 40], loops::Fold::Sum, [40], product);
+    let operands = described(&[
+        (Source::Operand(0), random(&types[0], 1), false),
+        (Source::Operand(1), random(&types[1], 2), true),
+    ]);
+    let destination = Destination { view: View::contiguous(&[40, 40]), len: 1600 };
+    let group = |target: &str| {
+        let target = Target::preset(target).unwrap();
+        schedule::lower("test", &stage, &operands, &destination, &target).unwrap().stages[0].group
+    };
+    assert_eq!(["sapphirerapids", "x86-64-v4", "cortex-m4f"].map(group), [2, 1, 1]);
 }
 
 #[test]

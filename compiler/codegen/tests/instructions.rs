@@ -12,8 +12,7 @@ use targets::instructions::{INSTRUCTIONS, Instruction, Meaning};
 /// `y = instruction(buffers...)` for `rounds` rounds over neighbouring data; a dot product accumulates.
 fn nest_of(instruction: &Instruction, rounds: usize) -> Nest {
     let Type { dtype, lanes } = instruction.result;
-    let accumulates = instruction.meaning != Meaning::Widen { stride: 2, offset: 0 }
-        && instruction.meaning != Meaning::Widen { stride: 2, offset: 1 };
+    let accumulates = matches!(instruction.meaning, Meaning::Dot { .. } | Meaning::DotAll);
     let skipped = usize::from(accumulates);
     let data: Vec<Type> = instruction.arguments[skipped..].to_vec();
     let mut buffers: Vec<_> =
@@ -73,6 +72,27 @@ fn a_target_without_it_says_so() {
     let nest = nest_of(targets::instructions::find("sdot").unwrap(), 1);
     let error = codegen::emit(&module(&nest, &host())).unwrap_err().to_string();
     assert!(error.contains("no instruction `sdot`"), "{error}");
+}
+
+#[test]
+fn vdpbf16ps_is_a_dot_product_of_pairs() {
+    if !std::arch::is_x86_feature_detected!("avx512bf16") {
+        return;
+    }
+    let instruction = targets::instructions::find("vdpbf16ps").unwrap();
+    let (rounds, lanes) = (9, instruction.result.lanes);
+    let mut target = host();
+    (target.features, target.instructions) = ("+avx512bf16,+avx512vl".into(), vec!["vdpbf16ps".into()]);
+    // Integers below 256 are bfloat16's own, their products and sums exact.
+    let small = |i: usize, by: usize| ((i * by) % 31) as f32 - 15.0;
+    let narrow = |by: usize| -> Vec<u16> {
+        (0..rounds * lanes * 2).map(|i| (small(i, by).to_bits() >> 16) as u16).collect()
+    };
+    let y: Vec<f32> = run(&nest_of(instruction, rounds), &target, &[bytes(&narrow(7)), bytes(&narrow(11))]);
+    for (lane, y) in y.into_iter().enumerate() {
+        let products = (0..rounds).flat_map(|r| (0..2).map(move |k| (r * lanes + lane) * 2 + k));
+        assert_eq!(y, products.map(|i| small(i, 7) * small(i, 11)).sum::<f32>());
+    }
 }
 
 #[test]

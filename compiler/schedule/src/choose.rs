@@ -35,7 +35,10 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
         None => (None, 1),
     };
     let tile_axis = flat.fold.and_then(|_| tile_axis(flat, vector_axis));
-    let (tile, vectors) = register_tile(flat, vector_axis, tile_axis, lanes, target);
+    let group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
+    // A group is broadcast to a register of its own, a single factor may be an operand in memory.
+    let broadcast = usize::from(group > 1 || !target.vector.broadcast_operand);
+    let (tile, vectors) = register_tile(flat, vector_axis, tile_axis, lanes, broadcast, target);
     let register_tile = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
     around(flat, &register_tile, target)
 }
@@ -226,12 +229,14 @@ fn operations(expr: &Expr, target: &Target) -> usize {
     }
 }
 
-/// Rows and vectors of the register tile: what needs the fewest modelled cycles over the whole domain.
+/// Rows and vectors of the register tile: what needs the fewest modelled cycles over the whole domain. `broadcast` is
+/// how many registers what is the same for all vectors of a row takes.
 fn register_tile(
     flat: &Flat,
     vector_axis: Option<usize>,
     tile_axis: Option<usize>,
     lanes: usize,
+    broadcast: usize,
     target: &Target,
 ) -> (usize, usize) {
     let loads = Loads::of(&flat.body, vector_axis, tile_axis, target);
@@ -260,10 +265,7 @@ fn register_tile(
     let widest = columns.min(8).min(near_blocks(flat, vector_axis, lanes, target));
     for vectors in 1..=widest {
         for tile in 1..=rows.min(28) {
-            let held = tile * vectors
-                + vectors * loads.vectors.min(1)
-                + 1
-                + usize::from(!target.vector.broadcast_operand);
+            let held = tile * vectors + vectors * loads.vectors.min(1) + 1 + broadcast;
             if held > registers && (tile, vectors) != (1, 1) {
                 continue;
             }
@@ -314,9 +316,9 @@ fn step_cycles(loads: &Loads, tile: usize, vectors: usize, lanes: usize) -> f64 
 }
 
 /// Reduction axes that slide along the tile axis (a window's columns) and have little inside: written out, neighbouring
-/// rows share their loads.
+/// rows share their loads. Not where those loads take a register each.
 fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
-    let Some(tile_axis) = schedule.tile_axis else { return vec![] };
+    let Some(tile_axis) = schedule.tile_axis.filter(|_| schedule.group == 1) else { return vec![] };
     let loads = flat.loads();
     let slides = |axis: &usize| {
         let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)) != 0;
