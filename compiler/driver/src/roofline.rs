@@ -90,7 +90,7 @@ pub struct Timed {
     /// The least time by the machine's ceilings.
     pub bound: Bound,
     /// That time over the median: 1 is as fast as the machine allows. Above 1 the kernel does with fewer
-    /// multiplications than it stands for, or finds its data nearer than was assumed.
+    /// multiplications than it stands for, reads a part of its operands alone, or finds them nearer than was assumed.
     pub of_roof: f64,
 }
 
