@@ -43,6 +43,15 @@ pub struct Bound {
 pub const COMPUTE: &str = "compute";
 
 impl Ceilings {
+    /// Of two measurements of one machine, what it did at most.
+    pub fn best(mut self, other: Ceilings) -> Ceilings {
+        self.flops = self.flops.max(other.flops);
+        for (level, other) in self.levels.iter_mut().zip(other.levels) {
+            level.rate = level.rate.max(other.rate);
+        }
+        self
+    }
+
     /// The nearest level that holds `bytes`.
     fn holding(&self, bytes: usize) -> Option<&Level> {
         let holds = |level: &&Level| level.bytes.is_none_or(|size| bytes <= size);
@@ -81,7 +90,7 @@ pub struct Timed {
     /// The least time by the machine's ceilings.
     pub bound: Bound,
     /// That time over the median: 1 is as fast as the machine allows. Above 1 the kernel does with fewer
-    /// multiplications than it stands for, or finds its data nearer than was assumed.
+    /// multiplications than it stands for, reads a part of its operands alone, or finds them nearer than was assumed.
     pub of_roof: f64,
 }
 
@@ -137,6 +146,17 @@ mod tests {
         assert!(near(transfer.seconds, 40e-9) && transfer.roof == "L2", "{transfer:?}");
         let nothing = ceilings().bound(0, 0, 0, 0);
         assert_eq!(nothing, Bound { seconds: 0.0, roof: COMPUTE.to_owned() });
+    }
+
+    #[test]
+    fn the_best_of_two_measurements_counts() {
+        let mut other = ceilings();
+        (other.flops, other.levels[0].rate, other.levels[2].rate) = (120e9, 100e9, 20e9);
+        let Ceilings { flops, levels } = ceilings().best(other);
+        assert_eq!(
+            (flops, levels.iter().map(|level| level.rate).collect()),
+            (120e9, vec![200e9, 50e9, 20e9])
+        );
     }
 
     #[test]
