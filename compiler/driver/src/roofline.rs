@@ -176,6 +176,7 @@ mod tests {
             bytes,
             weights_bytes: 0,
             modelled_cycles: 0,
+            recorded: false,
         };
         let times = |median| Times { runs: 9, median, p99: median, least: median };
         let timed =

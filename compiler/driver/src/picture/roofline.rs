@@ -219,6 +219,7 @@ mod tests {
             bytes: 4000,
             weights_bytes: 0,
             modelled_cycles: 0,
+            recorded: false,
         };
         let ceilings = Ceilings {
             flops: 1e11,
