@@ -2,7 +2,7 @@
 //! for machines with and without vectors.
 
 use ir::{DType, Scalar, Tensor, TensorType};
-use loops::{Binary, Definition, Expr, Source, Stage};
+use loops::{Binary, Definition, Expr, Fold, Source, Stage};
 use ops::AnyOp;
 use ops::ops::add::Add;
 use ops::ops::arg_reduce::ArgReduce;
@@ -378,12 +378,12 @@ fn narrow_attention() {
 #[test]
 fn pairs_of_bfloat16_are_summed_by_one_instruction() {
     let types = [DType::BF16, DType::BF16].map(|dtype| TensorType::new(dtype, [40, 40]));
-    let (row, column, depth) = (loops::Expr::Axis(0), loops::Expr::Axis(1), loops::Expr::Axis(2));
-    let read = |operand, index: [&loops::Expr; 2]| {
-        loops::Expr::read(Source::Operand(operand), index.map(Clone::clone)).cast(DType::F32)
+    let (row, column, depth) = (Expr::Axis(0), Expr::Axis(1), Expr::Axis(2));
+    let read = |operand, index: [&Expr; 2]| {
+        Expr::read(Source::Operand(operand), index.map(Clone::clone)).cast(DType::F32)
     };
     let product = read(0, [&row, &depth]) * read(1, [&depth, &column]);
-    let stage = Stage::reduce(DType::F32, [40, 40], loops::Fold::Sum, [40], product);
+    let stage = Stage::reduce(DType::F32, [40, 40], Fold::Sum, [40], product);
     let operands = described(&[
         (Source::Operand(0), random(&types[0], 1), false),
         (Source::Operand(1), random(&types[1], 2), true),

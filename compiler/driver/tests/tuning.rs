@@ -107,7 +107,7 @@ fn records_that_do_not_fit_are_told_and_left() {
     let good = fs::read_to_string(folder.join("good.jsonl")).unwrap();
     ok(folder, &format!("compile MODEL --target {TARGET} --no-records -o plain"));
     let plain = fs::read(folder.join("plain/libcnn.a")).unwrap();
-    let mut compiled = |target: &str, text: &str| {
+    let compiled = |target: &str, text: &str| {
         fs::write(folder.join("records.jsonl"), text).unwrap();
         ok(folder, &format!("compile MODEL --target {target} --records records.jsonl -o out"))
     };

@@ -252,6 +252,7 @@ fn anything() -> impl Strategy<Value = Schedule> {
                 tile_axis,
                 tile,
                 unroll,
+                group: 1,
                 unrolled_axes,
                 order,
                 parallel,
