@@ -526,7 +526,7 @@ fn explain_tells_what_became_of_a_node() {
     let alone = folder.onnxc("explain shared.onnx --target cortex-m4f activation").ok().stdout;
     for part in [
         "activation (Relu) in shared.onnx for cortex-m4f",
-        "kernel  shared_k1_relu",
+        "kernel    shared_k1_relu",
         "although it could be done at the end of product",
         "whose result is needed by scores as well",
         "rules: fuse-epilogue x1",
