@@ -1,5 +1,5 @@
 """ncnn, converted by pnnx, both in float32."""
-import importlib.metadata, subprocess
+import importlib.metadata, os, subprocess
 
 import ncnn
 import numpy as np
@@ -9,7 +9,9 @@ import pnnx
 def load(job):
     feed = job.feed()
     shapes = ",".join(f"[{','.join(map(str, value.shape))}]{kind(value)}" for value in feed.values())
-    subprocess.run([pnnx.EXEC_PATH, job.model, f"inputshape={shapes}", "fp16=0",
+    # It writes beside what it reads.
+    os.symlink(os.path.abspath(job.model), "model.onnx")
+    subprocess.run([pnnx.EXEC_PATH, "model.onnx", f"inputshape={shapes}", "fp16=0",
                     "ncnnparam=model.ncnn.param", "ncnnbin=model.ncnn.bin"], check=True)
     net = ncnn.Net()
     net.opt.num_threads = job.threads
