@@ -35,10 +35,11 @@ impl Op for Chain {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, OpError> {
         let mut last = None;
         for (link, types) in self.with_inputs(inputs)? {
+            let results = link.op.infer(&types)?;
             let Meaning::Compute(Definition { stages, .. }) = link.op.meaning(&types) else {
                 return Err(OpError::new(format!("{} computes nothing", link.op.label())));
             };
-            if stages.len() != 1 || stages[0].domain.len() <= self.rows {
+            if results.len() != 1 || stages.len() != 1 || stages[0].domain.len() <= self.rows {
                 return Err(OpError::new(format!("{} is no link by rows of axis {}", link.op.label(), self.rows)));
             }
             last = Some(stages[0].ty());
