@@ -6,8 +6,11 @@ use super::svg::shade;
 use super::{Picture, escaped};
 use crate::table::grouped;
 
-/// Has the places `{heading}`, `{rows}` and `{picture}`.
+/// Has the places `{heading}`, `{style}`, `{rows}` and `{picture}`.
 const PAGE: &str = include_str!("page.html");
+
+/// What pages of a picture beside a table of kernels have in common.
+pub const PAGE_STYLE: &str = include_str!("page.css");
 
 /// The page around what was drawn.
 pub fn page(picture: &Picture, drawn: &str) -> String {
@@ -28,7 +31,8 @@ pub fn page(picture: &Picture, drawn: &str) -> String {
         );
     }
     let heading = escaped(&picture.heading);
-    let places = [("{heading}", heading.as_str()), ("{rows}", &rows), ("{picture}", drawn)];
+    let places =
+        [("{heading}", heading.as_str()), ("{style}", PAGE_STYLE), ("{rows}", &rows), ("{picture}", drawn)];
     filled(PAGE, &places)
 }
 

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::html::filled;
+use super::html::{PAGE_STYLE, filled};
 use super::svg::{Point, STYLE, shade, text};
 use super::{escaped, shortened};
 use crate::roofline::{COMPUTE, Ceilings, Timed};
 use crate::table::{grouped, time};
 
-/// Has the places `{heading}`, `{rows}` and `{picture}`.
+/// Has the places `{heading}`, `{style}`, `{rows}` and `{picture}`.
 const PAGE: &str = include_str!("roofline.html");
 
 /// In pixels: the picture, and the margins around the plot.
@@ -49,7 +49,10 @@ pub fn page(heading: &str, ceilings: &Ceilings, kernels: &[Timed]) -> String {
     }
     let heading = escaped(heading);
     let picture = picture(ceilings, kernels);
-    filled(PAGE, &[("{heading}", &heading), ("{rows}", &rows), ("{picture}", &picture)])
+    filled(
+        PAGE,
+        &[("{heading}", &heading), ("{style}", PAGE_STYLE), ("{rows}", &rows), ("{picture}", &picture)],
+    )
 }
 
 /// A decimal logarithmic scale from a range of values to a range of pixels.
