@@ -2,7 +2,7 @@
 
 use crate::description::Arch;
 use crate::presets::PRESETS;
-use crate::{Costs, FloatUnit, Target, TargetError, Vector};
+use crate::{Costs, FloatUnit, InstructionOrder, Target, TargetError, Vector};
 
 impl Target {
     /// A target from LLVM's words alone. A CPU that a preset knows is described by that preset; else the description
@@ -35,6 +35,7 @@ impl Target {
             features: features.into(),
             abi: abi(arch, &given),
             pointer_bits: arch.pointer_bits(),
+            instruction_order: InstructionOrder::usual(triple, &vector),
             float,
             vector,
             caches,
@@ -203,6 +204,7 @@ mod tests {
             let custom = Target::custom(&preset.triple, &preset.cpu, &preset.features).unwrap();
             assert_eq!((&custom.float, &custom.vector), (&preset.float, &preset.vector), "{name}");
             assert_eq!((&custom.abi, custom.pointer_bits), (&preset.abi, preset.pointer_bits), "{name}");
+            assert_eq!(custom.instruction_order, preset.instruction_order, "{name}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The machine that the compiler runs on.
 
-use crate::{Cache, Costs, FloatUnit, Runner, Target, TargetError, Vector};
+use crate::{Cache, Costs, FloatUnit, InstructionOrder, Runner, Target, TargetError, Vector};
 
 impl Target {
     /// This machine: its vector unit, caches and features are asked of the CPU and the operating system.
@@ -8,6 +8,7 @@ impl Target {
         describe().map(|target| Target {
             name: "host".into(),
             caches: caches(),
+            instruction_order: InstructionOrder::usual(&target.triple, &target.vector),
             runner: Some(Runner::Native),
             ..target
         })
@@ -156,6 +157,7 @@ fn blank(triple: &str, cpu: &str) -> Target {
         },
         caches: Vec::new(),
         costs: Costs::default(),
+        instruction_order: InstructionOrder::default(),
         instructions: Vec::new(),
         runner: None,
         threads: 1,

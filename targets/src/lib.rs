@@ -39,6 +39,8 @@ pub struct Target {
     pub caches: Vec<Cache>,
     #[serde(default)]
     pub costs: Costs,
+    #[serde(default)]
+    pub instruction_order: InstructionOrder,
     /// Names of instructions from the instruction table that this machine has.
     #[serde(default)]
     pub instructions: Vec<String>,
@@ -59,6 +61,20 @@ fn one() -> usize {
 
 fn yes() -> bool {
     true
+}
+
+/// In which order LLVM puts a block's instructions before it gives them registers. What pays is measured: an order that
+/// has more values live at once than there are registers costs more than any latency that it hides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstructionOrder {
+    /// As the kernel's loops have them: each operand right before its use.
+    AsWritten,
+    /// From a block's first instruction on, whichever is ready.
+    TopDown,
+    /// From a block's last instruction back, which keeps few values live.
+    #[default]
+    BottomUp,
 }
 
 /// What the scalar float hardware can do.
@@ -143,6 +159,18 @@ impl Default for Costs {
             memory: 4.0,
             overlap: false,
             start: 100.0,
+        }
+    }
+}
+
+impl InstructionOrder {
+    /// What was measured to be best on machines of this kind: many registers and a machine that looks ahead
+    /// (AVX-512), or a machine of whose pipeline LLVM knows nothing (RISC-V's vectors).
+    fn usual(triple: &str, vector: &Vector) -> InstructionOrder {
+        match () {
+            () if triple.starts_with("x86_64") && vector.registers >= 32 => InstructionOrder::TopDown,
+            () if triple.starts_with("riscv") && vector.bits > 0 => InstructionOrder::AsWritten,
+            () => InstructionOrder::BottomUp,
         }
     }
 }

@@ -14,6 +14,7 @@ mod inspect;
 mod kernel;
 mod lower;
 mod machine;
+mod order;
 mod parallel;
 mod typing;
 mod weights;

@@ -11,7 +11,7 @@ use inkwell::targets::{
 use targets::Target;
 use targets::instructions::{Meaning, find};
 
-use crate::CodegenError;
+use crate::{CodegenError, order};
 
 /// The machine that `target` describes, in LLVM's terms.
 pub(crate) fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
@@ -48,6 +48,7 @@ pub(crate) fn object(
     machine: &TargetMachine,
 ) -> Result<Vec<u8>, CodegenError> {
     optimize(module, target, machine)?;
+    let _order = order::hold(target.instruction_order);
     let buffer = machine
         .write_to_memory_buffer(module, FileType::Object)
         .map_err(|e| CodegenError::Internal(format!("writing the object: {e}")))?;
@@ -60,6 +61,7 @@ pub(crate) fn assembly(
     machine: &TargetMachine,
 ) -> Result<String, CodegenError> {
     optimize(module, target, machine)?;
+    let _order = order::hold(target.instruction_order);
     let buffer = machine
         .write_to_memory_buffer(module, FileType::Assembly)
         .map_err(|e| CodegenError::Internal(format!("writing assembly: {e}")))?;

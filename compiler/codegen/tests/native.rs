@@ -7,6 +7,7 @@ use ir::DType::{F32, I32};
 use std::ffi::c_void;
 
 use loops::{Expr, LoopVar, Stmt};
+use targets::{InstructionOrder, Target};
 use support::*;
 
 #[test]
@@ -204,4 +205,30 @@ fn an_empty_module_runs() {
     let library = native::Library::load(&codegen::emit(&module).unwrap().bytes).unwrap();
     // SAFETY: it touches nothing.
     assert_eq!(unsafe { library.run("none", &[], &[], std::ptr::null_mut()) }, Ok(0));
+}
+
+#[test]
+fn the_order_of_instructions_is_the_targets_whatever_was_compiled_before() {
+    // The rows of a small matrix product.
+    let rows = || 0..14u32;
+    let sums = rows().map(|row| let_(row, F32, 1, Expr::f32(0.0)));
+    let element = |row: u32| load(0, var(0) + Expr::int(i64::from(row) * 9)) * load(0, var(0));
+    let products = rows().map(|row| set(row, reg(row) + element(row))).collect();
+    let stores = rows().map(|row| store(1, Expr::int(row.into()), reg(row), 1));
+    let body = sums.chain([for_(0, 9, 1, products)]).chain(stores).collect();
+    let nest = nest("p", [read("x", F32, 126), write("y", F32, 14)], body);
+    let compiled = |instruction_order| {
+        let target = Target { instruction_order, ..host() };
+        codegen::emit(&module(&nest, &target)).unwrap().bytes
+    };
+    use InstructionOrder::{AsWritten, BottomUp, TopDown};
+    let orders = [AsWritten, TopDown, BottomUp];
+    let first = orders.map(compiled);
+    assert_eq!(first, orders.map(compiled), "an order that was set before leaves nothing behind");
+    assert!(first[0] != first[1] || first[0] != first[2], "LLVM takes the orders");
+    // Side by side they wait for each other.
+    let together = std::thread::scope(|scope| {
+        orders.map(|order| scope.spawn(move || compiled(order))).map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(first, together);
 }

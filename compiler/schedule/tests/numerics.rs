@@ -31,6 +31,7 @@ fn target(fma: bool, round: bool) -> Target {
         },
         caches: vec![],
         costs: Costs::default(),
+        instruction_order: targets::InstructionOrder::default(),
         instructions: vec![],
         runner: None,
         threads: 1,

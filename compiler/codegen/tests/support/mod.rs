@@ -150,6 +150,7 @@ pub fn target(triple: &str, cpu: &str, features: &str, abi: &str, pointer_bits: 
         },
         caches: vec![],
         costs: targets::Costs::default(),
+        instruction_order: targets::InstructionOrder::default(),
         instructions: vec![],
         runner: None,
         threads: 1,

@@ -1,0 +1,63 @@
+//! In which order LLVM puts a block's instructions before it gives them registers: [`InstructionOrder`].
+//!
+//! LLVM takes it as an option of the process, not of a function. So as long as some module is compiled by one order,
+//! those that need another one wait.
+
+use std::ffi::CString;
+use std::ptr::null;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use inkwell::llvm_sys::support::LLVMParseCommandLineOptions;
+use targets::InstructionOrder;
+
+struct Holders {
+    order: Option<InstructionOrder>,
+    count: usize,
+}
+
+static HOLDERS: Mutex<Holders> = Mutex::new(Holders { order: None, count: 0 });
+static RELEASED: Condvar = Condvar::new();
+
+/// While this lives, LLVM keeps to one order.
+pub(crate) struct Held(());
+
+pub(crate) fn hold(order: InstructionOrder) -> Held {
+    let mut holders = holders();
+    while holders.count > 0 && holders.order != Some(order) {
+        holders = RELEASED.wait(holders).unwrap_or_else(PoisonError::into_inner);
+    }
+    if holders.order != Some(order) {
+        tell_llvm(order);
+        holders.order = Some(order);
+    }
+    holders.count += 1;
+    Held(())
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut holders = holders();
+        holders.count -= 1;
+        if holders.count == 0 {
+            RELEASED.notify_all();
+        }
+    }
+}
+
+fn holders() -> MutexGuard<'static, Holders> {
+    HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The last setting of an option stands, in LLVM.
+fn tell_llvm(order: InstructionOrder) {
+    let words: &[&str] = match order {
+        InstructionOrder::AsWritten => &["onnxc", "-enable-misched=false"],
+        InstructionOrder::TopDown => &["onnxc", "-enable-misched=true", "-misched-prera-direction=topdown"],
+        InstructionOrder::BottomUp => &["onnxc", "-enable-misched=true", "-misched-prera-direction=bottomup"],
+    };
+    let words: Vec<CString> = words.iter().filter_map(|word| CString::new(*word).ok()).collect();
+    let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
+    // SAFETY: the strings live until LLVM has read them, and no module is being compiled that would look at the
+    // options meanwhile: the caller holds the lock and nobody else an order.
+    unsafe { LLVMParseCommandLineOptions(pointers.len() as i32, pointers.as_ptr(), null()) };
+}
