@@ -96,7 +96,7 @@ fn nothing_is_converted_on_the_way_from_one_product_to_the_next() {
             let mut from = narrow.operands(id)[0];
             while let NodeKind::Apply(op) = &narrow.node(from.node).kind {
                 let operands = narrow.operands(from.node);
-                let types: Vec<_> = operands.iter().map(|&value| narrow.ty(value).clone()).collect();
+                let types = narrow.types(&operands);
                 assert!(!matches!(op.meaning(&types), Meaning::Compute(_)), "{}", ir::print(&narrow));
                 from = operands[0];
             }

@@ -336,7 +336,7 @@ fn check_narrow(op: impl Into<AnyOp>, types: &[TensorType], constant: &[bool]) {
     for id in narrow.ids() {
         let ir::NodeKind::Apply(op) = &narrow.node(id).kind else { continue };
         let operands = narrow.operands(id);
-        let types: Vec<TensorType> = operands.iter().map(|&value| narrow.ty(value).clone()).collect();
+        let types = narrow.types(&operands);
         let constant: Vec<bool> = operands.iter().map(|&v| narrow.constant_value(v).is_some()).collect();
         factors += types.iter().filter(|ty| ty.dtype == DType::BF16).count();
         check_for(&MACHINES, op, &types, &constant);

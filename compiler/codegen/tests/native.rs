@@ -7,8 +7,8 @@ use ir::DType::{F32, I32};
 use std::ffi::c_void;
 
 use loops::{Expr, LoopVar, Stmt};
-use targets::{InstructionOrder, Target};
 use support::*;
+use targets::{InstructionOrder, Target};
 
 #[test]
 fn scalar_loop() {

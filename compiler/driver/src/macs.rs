@@ -1,6 +1,6 @@
 //! How much work a model is, from the operators' meanings.
 
-use ir::{NodeKind, TensorType};
+use ir::NodeKind;
 use loops::{Binary, Expr, Fold, Stage};
 use ops::{Graph, Meaning};
 
@@ -9,8 +9,7 @@ use ops::{Graph, Meaning};
 pub fn macs(graph: &Graph) -> u64 {
     let node = |id| match &graph.node(id).kind {
         NodeKind::Apply(op) => {
-            let types: Vec<TensorType> =
-                graph.operands(id).iter().map(|&value| graph.ty(value).clone()).collect();
+            let types = graph.types(&graph.operands(id));
             match op.meaning(&types) {
                 Meaning::Compute(definition) => definition.stages.iter().map(terms).sum(),
                 _ => 0,

@@ -82,7 +82,7 @@ impl<O: Operator> Graph<O> {
         op: O,
         operands: &[Value],
     ) -> Result<Vec<Value>, OpError> {
-        let types: Vec<TensorType> = operands.iter().map(|&value| self.ty(value).clone()).collect();
+        let types = self.types(operands);
         let types = op.infer(&types)?;
         let results = types.len();
         let node = self.nodes.add_node(Node { kind: NodeKind::Apply(op), types, name: name.into() });
@@ -120,6 +120,11 @@ impl<O: Operator> Graph<O> {
             NodeKind::Constant(tensor) => Some(tensor),
             _ => None,
         }
+    }
+
+    /// The types of `values`, in their order.
+    pub fn types(&self, values: &[Value]) -> Vec<TensorType> {
+        values.iter().map(|&value| self.ty(value).clone()).collect()
     }
 
     /// The operands of `id`, in their order.

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use crate::{Graph, NodeId, NodeKind, Operator, TensorType, Value};
+use crate::{Graph, NodeId, NodeKind, Operator, Value};
 
 /// What does not hold in a graph, with the name of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ fn node<O: Operator>(graph: &Graph<O>, id: NodeId) -> Result<(), VerifyError> {
         NodeKind::Input => node.types.clone(),
         NodeKind::Constant(tensor) => vec![tensor.ty.clone()],
         NodeKind::Apply(op) => {
-            let types: Vec<TensorType> = operands.iter().map(|&value| graph.ty(value).clone()).collect();
+            let types = graph.types(&operands);
             match op.infer(&types) {
                 Ok(expected) => expected,
                 Err(err) => return fail(graph, Some(id), &format!("is not valid: {err}")),

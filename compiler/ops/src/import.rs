@@ -200,7 +200,7 @@ impl Import<'_> {
     /// Adds `op`; where every operand is a constant it is evaluated on the spot and becomes constants.
     pub fn apply_all(&mut self, op: impl Into<AnyOp>, operands: &[Value]) -> Result<Vec<Value>, OpError> {
         let op = op.into();
-        let types: Vec<TensorType> = operands.iter().map(|&value| self.ty(value).clone()).collect();
+        let types = self.graph.types(operands);
         let results = op.infer(&types)?;
         if let Some(ty) = results.iter().find(|ty| !elements_within_limits(&ty.shape)) {
             return Err(OpError::new(format!("the result {ty} has too many elements")));

@@ -55,7 +55,7 @@ fn rows(op: &AnyOp) -> Option<usize> {
 }
 
 fn types(graph: &Graph, id: NodeId) -> Vec<TensorType> {
-    graph.operands(id).iter().map(|&value| graph.ty(value).clone()).collect()
+    graph.types(&graph.operands(id))
 }
 
 /// The link whose result `id` alone reads, as its first operand.
@@ -101,7 +101,7 @@ fn price(graph: &Graph, part: &[NodeId], cost: &dyn CostModel) -> f64 {
         },
         _ => joined(graph, part),
     };
-    let inputs: Vec<TensorType> = operands.iter().map(|&value| graph.ty(value).clone()).collect();
+    let inputs = graph.types(&operands);
     let results = &graph.node(part[part.len() - 1]).types;
     match op.infer(&inputs).as_ref() == Ok(results) {
         true => cost.cost(&op, &inputs, results),

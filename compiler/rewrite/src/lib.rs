@@ -184,13 +184,15 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
     let entered = &saturated.entered;
     let names = bridge::names(graph, entered, &extracted);
     let optimized = bridge::leave(graph, entered, &extracted, &names)?;
-    let (optimized, chains) = match options.strategy {
-        Strategy::Saturate => chain::chain(optimized, cost)?,
-        Strategy::Off | Strategy::FirstMatch => (optimized, 0),
+    // What is stored narrow is read in chains as it is elsewhere.
+    let stored = precision::store(optimized, options.precision, cost)?;
+    let (chained, chains) = match options.strategy {
+        Strategy::Saturate => chain::chain(stored, cost)?,
+        Strategy::Off | Strategy::FirstMatch => (stored, 0),
     };
     Ok(Optimized {
-        cost: prices(&optimized, cost).values().sum(),
-        graph: precision::store(optimized, options.precision)?,
+        cost: prices(&chained, cost).values().sum(),
+        graph: chained,
         applied: applications(graph, entered, &saturated.fired),
         declined: refusals(graph, entered),
         passed: passed::passed(&entered.egraph, &extracted, &names, cost),

@@ -13,7 +13,7 @@ use ops::ops::cast::Cast;
 use ops::ops::fused::{Fused, Prologue};
 use ops::{AnyOp, Graph, Meaning};
 
-use crate::Error;
+use crate::{CostModel, Error};
 
 /// What the operands of convolutions and matrix products are stored in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,10 +29,10 @@ const WIDE: DType = DType::F32;
 const NARROW: DType = DType::BF16;
 
 /// `graph` in `precision`, with the same inputs and outputs.
-pub(crate) fn store(graph: Graph, precision: Precision) -> Result<Graph, Error> {
+pub(crate) fn store(graph: Graph, precision: Precision, cost: &dyn CostModel) -> Result<Graph, Error> {
     match precision {
         Precision::F32 => Ok(graph),
-        Precision::Bf16 => Storing::new(&graph).graph(),
+        Precision::Bf16 => Storing::new(&graph, cost).graph(),
     }
 }
 
@@ -48,6 +48,7 @@ fn factors(op: &AnyOp) -> &'static [usize] {
 
 struct Storing<'g> {
     old: &'g Graph,
+    cost: &'g dyn CostModel,
     /// The values of the old graph that products are taken of.
     narrow: HashSet<Value>,
     new: Graph,
@@ -57,9 +58,9 @@ struct Storing<'g> {
 }
 
 impl<'g> Storing<'g> {
-    fn new(old: &'g Graph) -> Storing<'g> {
+    fn new(old: &'g Graph, cost: &'g dyn CostModel) -> Storing<'g> {
         let (places, converted) = (HashMap::new(), HashMap::new());
-        Storing { old, narrow: narrow(old), new: Graph::new(old.name.clone()), places, converted }
+        Storing { old, cost, narrow: narrow(old), new: Graph::new(old.name.clone()), places, converted }
     }
 
     fn graph(mut self) -> Result<Graph, Error> {
@@ -91,27 +92,26 @@ impl<'g> Storing<'g> {
     fn apply(&mut self, id: NodeId, op: &AnyOp) -> Result<(), Error> {
         let node = self.old.node(id);
         let operands = self.old.operands(id);
-        let types: Vec<TensorType> = operands.iter().map(|&value| self.old.ty(value).clone()).collect();
+        let types = self.old.types(&operands);
         let result = Value { node: id, result: 0 };
         let mut reads = Vec::new();
         let op = if matches!(op.meaning(&types), Meaning::Compute(_)) {
             let one_result = node.types.len() == 1;
-            let mut widened = Vec::new();
-            for (k, &value) in operands.iter().enumerate() {
-                let is_factor = reads_as_stored(op, k) && self.narrow.contains(&value);
-                let is_narrow = types[k].dtype == WIDE && self.dtype(value) == NARROW;
-                let narrow = one_result && (is_factor || is_narrow);
-                reads.push(self.stored_as(
-                    value,
-                    if narrow { NARROW } else { types[k].dtype },
-                    &node.name,
-                )?);
-                widened.extend(narrow.then_some(k));
-            }
             // A result that is an output as well stays as exact as it was computed.
             let is_output = self.old.outputs().iter().any(|(_, output)| *output == result);
             let round = one_result && self.narrow.contains(&result) && !is_output;
-            with_conversions(op, &types, &node.types[0], &widened, round)
+            let converted =
+                Conversions { op, operands: &types, result: &node.types[0], widened: vec![], round };
+            let converted = match one_result {
+                true => self.cheapest(converted, &operands),
+                false => converted,
+            };
+            for (k, &value) in operands.iter().enumerate() {
+                let narrow = converted.widened.contains(&k);
+                let dtype = if narrow { NARROW } else { types[k].dtype };
+                reads.push(self.stored_as(value, dtype, &node.name)?);
+            }
+            converted.op()
         } else {
             // A look at what is stored wide stays one; its readers convert what they see.
             let follows = |&value: &Value| {
@@ -127,6 +127,42 @@ impl<'g> Storing<'g> {
         self.places
             .extend(results.into_iter().enumerate().map(|(k, value)| (Value { node: id, result: k }, value)));
         Ok(())
+    }
+
+    /// With all operands narrow that products are taken of; but what would have to be converted first (an input of the
+    /// model) only if that pays. It does not for what is seen in another order than it is stored in, an image in NCHW
+    /// most of all: it would be converted element by element.
+    fn cheapest<'o>(&self, mut conversions: Conversions<'o>, operands: &[Value]) -> Conversions<'o> {
+        let mut to_convert = Vec::new();
+        for (k, &value) in operands.iter().enumerate() {
+            let ty = &conversions.operands[k];
+            let is_factor = reads_as_stored(conversions.op, k) && self.narrow.contains(&value);
+            let is_constant = self.new.constant_value(self.places[&value]).is_some();
+            let is_there = self.dtype(value) == NARROW || self.converted.contains_key(&(value, NARROW));
+            match is_factor {
+                true if is_there || is_constant => conversions.widened.push(k),
+                true if self.is_view(value) => {}
+                true => to_convert.push(k),
+                false if ty.dtype == WIDE && self.dtype(value) == NARROW => conversions.widened.push(k),
+                false => {}
+            }
+        }
+        for k in to_convert {
+            let mut with = conversions.clone();
+            with.widened.push(k);
+            let (wide, narrow) = (&with.operands[k], with.operands[k].with_dtype(NARROW));
+            let cast = self.cost.cost(&Cast { to: NARROW }.into(), std::slice::from_ref(wide), &[narrow]);
+            if with.cost(self.cost) + cast < conversions.cost(self.cost) {
+                conversions = with;
+            }
+        }
+        conversions
+    }
+
+    fn is_view(&self, value: Value) -> bool {
+        let NodeKind::Apply(op) = &self.old.node(value.node).kind else { return false };
+        let types = self.old.types(&self.old.operands(value.node));
+        matches!(op.meaning(&types), Meaning::View(_))
     }
 
     fn add(&mut self, name: &str, op: AnyOp, operands: &[Value]) -> Result<Vec<Value>, Error> {
@@ -157,47 +193,62 @@ impl<'g> Storing<'g> {
 }
 
 /// `op` over operands of which those in `widened` are narrow, and with a result that is rounded to be so if `round`.
-fn with_conversions(
-    op: &AnyOp,
-    operands: &[TensorType],
-    result: &TensorType,
-    widened: &[usize],
+#[derive(Clone)]
+struct Conversions<'o> {
+    op: &'o AnyOp,
+    operands: &'o [TensorType],
+    result: &'o TensorType,
+    widened: Vec<usize>,
     round: bool,
-) -> AnyOp {
-    if widened.is_empty() && !round {
-        return op.clone();
+}
+
+impl Conversions<'_> {
+    fn cost(&self, cost: &dyn CostModel) -> f64 {
+        let stored = |(k, ty): (usize, &TensorType)| match self.widened.contains(&k) {
+            true => ty.with_dtype(NARROW),
+            false => ty.clone(),
+        };
+        let operands: Vec<TensorType> = self.operands.iter().enumerate().map(stored).collect();
+        let result = if self.round { self.result.with_dtype(NARROW) } else { self.result.clone() };
+        cost.cost(&self.op(), &operands, &[result])
     }
-    let mut fused = match op {
-        AnyOp::Fused(fused) => fused.clone(),
-        root => Fused {
-            root: Box::new(root.clone()),
-            root_operands: operands.len(),
-            epilogue: Expr::Folded,
-            dtype: result.dtype,
-            prologues: vec![],
-        },
-    };
-    let widen = |expr: &Expr| {
-        expr.rewrite(&mut |node| match node {
-            Expr::Read { source: Source::Operand(k), .. } if widened.contains(k) => {
-                Some(node.clone().cast(WIDE))
-            }
-            _ => None,
-        })
-    };
-    fused.epilogue = widen(&fused.epilogue);
-    fused.prologues.iter_mut().for_each(|prologue| prologue.body = widen(&prologue.body));
-    for &operand in widened.iter().filter(|&&k| k < fused.root_operands) {
-        if !fused.prologues.iter().any(|prologue| prologue.operand == operand) {
-            let index: Vec<Expr> = (0..operands[operand].rank()).map(Expr::Axis).collect();
-            let body = Expr::read(Source::Operand(operand), index).cast(WIDE);
-            fused.prologues.push(Prologue { operand, body, dtype: WIDE });
+
+    fn op(&self) -> AnyOp {
+        if self.widened.is_empty() && !self.round {
+            return self.op.clone();
         }
+        let mut fused = match self.op {
+            AnyOp::Fused(fused) => fused.clone(),
+            root => Fused {
+                root: Box::new(root.clone()),
+                root_operands: self.operands.len(),
+                epilogue: Expr::Folded,
+                dtype: self.result.dtype,
+                prologues: vec![],
+            },
+        };
+        let widen = |expr: &Expr| {
+            expr.rewrite(&mut |node| match node {
+                Expr::Read { source: Source::Operand(k), .. } if self.widened.contains(k) => {
+                    Some(node.clone().cast(WIDE))
+                }
+                _ => None,
+            })
+        };
+        fused.epilogue = widen(&fused.epilogue);
+        fused.prologues.iter_mut().for_each(|prologue| prologue.body = widen(&prologue.body));
+        for &operand in self.widened.iter().filter(|&&k| k < fused.root_operands) {
+            if !fused.prologues.iter().any(|prologue| prologue.operand == operand) {
+                let index: Vec<Expr> = (0..self.operands[operand].rank()).map(Expr::Axis).collect();
+                let body = Expr::read(Source::Operand(operand), index).cast(WIDE);
+                fused.prologues.push(Prologue { operand, body, dtype: WIDE });
+            }
+        }
+        if self.round {
+            (fused.epilogue, fused.dtype) = (fused.epilogue.cast(NARROW), NARROW);
+        }
+        fused.into()
     }
-    if round {
-        (fused.epilogue, fused.dtype) = (fused.epilogue.cast(NARROW), NARROW);
-    }
-    fused.into()
 }
 
 /// The values that products are taken of, and all that share memory with them: what is only seen differently, and
@@ -209,7 +260,7 @@ fn narrow(graph: &Graph) -> HashSet<Value> {
     for id in graph.order() {
         let NodeKind::Apply(op) = &graph.node(id).kind else { continue };
         let operands = graph.operands(id);
-        let types: Vec<_> = operands.iter().map(|&value| graph.ty(value).clone()).collect();
+        let types = graph.types(&operands);
         if !matches!(op.meaning(&types), Meaning::Compute(_)) {
             shares.insert(id);
             operands.iter().for_each(|&value| readers.entry(value).or_default().push(id));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ir::{NodeId, NodeKind, TensorType};
+use ir::{NodeId, NodeKind};
 use ops::Graph;
 
 use crate::CostModel;
@@ -19,7 +19,7 @@ pub fn prices(graph: &Graph, cost: &dyn CostModel) -> BTreeMap<NodeId, f64> {
             NodeKind::Apply(_) => prices.contains_key(&id),
         };
         if operands.iter().any(|operand| runs(operand.node)) {
-            let inputs: Vec<TensorType> = operands.iter().map(|&value| graph.ty(value).clone()).collect();
+            let inputs = graph.types(&operands);
             prices.insert(id, cost.cost(op, &inputs, &graph.node(id).types));
         }
     }

@@ -345,7 +345,7 @@ impl<'g, 't> Lowering<'g, 't> {
     }
 
     fn types(&self, values: &[Value]) -> Vec<TensorType> {
-        values.iter().map(|&value| self.graph.ty(value).clone()).collect()
+        self.graph.types(values)
     }
 
     fn call(

@@ -198,7 +198,7 @@ impl<'a, O: Operator> Parser<'a, O> {
             .graph
             .apply(name, op, &operands)
             .or_else(|err| fail(at, format!("{operator}: {}", err.message)))?;
-        let inferred: Vec<TensorType> = results.iter().map(|&value| self.graph.ty(value).clone()).collect();
+        let inferred = self.graph.types(&results);
         match inferred == types {
             true => Ok(results),
             false => fail(types_at, format!("the result is {}, not {}", listed(&inferred), listed(&types))),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ir::{DType, NodeId, NodeKind, Tensor, TensorType, Value};
+use ir::{DType, NodeId, NodeKind, Tensor, Value};
 use loops::{Definition, Expr, Source};
 use ops::{AnyOp, Graph};
 
@@ -123,7 +123,7 @@ impl Analysis {
     fn whole(&self, graph: &Graph, id: NodeId, operands: &[Value]) -> Vec<Interval> {
         let node = graph.node(id);
         let NodeKind::Apply(op) = &node.kind else { return vec![] };
-        let types: Vec<TensorType> = operands.iter().map(|&value| graph.ty(value).clone()).collect();
+        let types = graph.types(operands);
         let definition = op.meaning(&types).definition(&types, &node.types);
         let mut reads = self.reads(graph, operands, &vec![None; operands.len()], &definition);
         let stages = reads.run(&definition, 0);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ir::{NodeId, NodeKind, Tensor, TensorType, Value};
+use ir::{NodeId, NodeKind, Tensor, Value};
 use ops::{AnyOp, Graph};
 
 use super::analysis::Analysis;
@@ -122,9 +122,8 @@ impl Narrower<'_> {
                 placed(op, *axis, origins, &from, &kept)
             }
         };
-        let types: Vec<TensorType> = operands.iter().map(|&value| self.graph.ty(value).clone()).collect();
-        let narrow_types: Vec<TensorType> =
-            narrow.iter().map(|&value| self.result.ty(value).clone()).collect();
+        let types = self.graph.types(&operands);
+        let narrow_types = self.result.types(&narrow);
         let saved = op.macs(&types).saturating_sub(narrow_op.macs(&narrow_types));
         let results = self
             .result

@@ -255,8 +255,7 @@ impl Node<'_> {
     /// an operator of fewer channels is to be had.
     fn carried(&self, op: &AnyOp) -> Option<Flow> {
         self.axes.iter().flatten().next()?;
-        let types: Vec<TensorType> =
-            self.operands.iter().map(|&value| self.graph.ty(value).clone()).collect();
+        let types = self.graph.types(&self.operands);
         let [result] = self.results else { return None };
         let definition = op.meaning(&types).definition(&types, self.results);
         let mut along = self.axes.clone();
