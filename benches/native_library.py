@@ -53,6 +53,10 @@ def aligned(size, alignment=64):
 RUNTIME = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../runtime")
 
 
+# Their threads wait in them until the process ends.
+POOLS = []
+
+
 class Threads(ctypes.Structure):
     """`struct onnxc_threads`."""
     _fields_ = [("parallel_for", ctypes.c_void_p), ("pool", ctypes.c_void_p)]
@@ -82,8 +86,8 @@ class Library:
 
     def start_pool(self, loaded, threads):
         """A pool that lasts as long as this process; gives what the function takes beside the arena."""
-        self.pool = aligned(1 << 16)
-        pool = self.pool.ctypes.data_as(ctypes.c_void_p)
+        POOLS.append(aligned(1 << 16))
+        pool = POOLS[-1].ctypes.data_as(ctypes.c_void_p)
         if loaded.onnxc_pool_start(pool, threads) != 0:
             raise OSError("the pool's threads cannot be started")
         loaded.onnxc_pool_threads.restype = Threads

@@ -50,7 +50,7 @@ pub(crate) fn around(flat: &Flat, schedule: &Schedule, target: &Target) -> Sched
     schedule.group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
     schedule.unrolled_axes = unrolled_axes(flat, &schedule);
     schedule.unroll = unroll(flat, &schedule);
-    schedule.order = order(flat, &schedule, target);
+    schedule.order = shared_out(flat, &schedule, target);
     schedule.prefetch = prefetch(flat, &schedule, target);
     schedule.parallel = parallel(flat, &schedule, target);
     schedule
@@ -61,18 +61,52 @@ pub(crate) const WORTH_THREADS: f64 = 30_000.0;
 
 /// Whether there is work for several threads, and a loop around all of it to share out.
 fn parallel(flat: &Flat, schedule: &Schedule, target: &Target) -> bool {
-    let several = match schedule.order.first() {
-        Some(&Loop::Axis(axis)) if Some(axis) == schedule.vector_axis => {
-            flat.axes[axis].extent >= 2 * schedule.lanes * schedule.vectors
-        }
-        Some(&Loop::Axis(axis)) if Some(axis) == schedule.tile_axis => {
-            flat.axes[axis].extent >= 2 * schedule.tile
-        }
-        Some(&Loop::Axis(axis)) => flat.axes[axis].extent >= 2,
-        Some(&Loop::Panel { axis, step }) => flat.axes[axis].extent >= 2 * step,
-        None => false,
-    };
+    let several = schedule.order.first().is_some_and(|&outer| {
+        let (extent, step) = steps(flat, schedule, outer);
+        extent > step
+    });
     target.threads > 1 && several && estimate::of(flat, schedule, target).cycles(target) >= WORTH_THREADS
+}
+
+/// What a loop goes over, and by how much.
+fn steps(flat: &Flat, schedule: &Schedule, one: Loop) -> (usize, usize) {
+    match one {
+        Loop::Axis(axis) if Some(axis) == schedule.vector_axis => {
+            (flat.axes[axis].extent, schedule.lanes * schedule.vectors)
+        }
+        Loop::Axis(axis) if Some(axis) == schedule.tile_axis => (flat.axes[axis].extent, schedule.tile),
+        Loop::Axis(axis) => (flat.axes[axis].extent, 1),
+        Loop::Panel { axis, step } => (flat.axes[axis].extent, step),
+    }
+}
+
+/// The share of its time that each of `threads` works, if a loop is shared out among them.
+fn balance(flat: &Flat, schedule: &Schedule, one: Loop, threads: usize) -> f64 {
+    let (extent, step) = steps(flat, schedule, one);
+    let most = extent.div_ceil(step).div_ceil(threads) * step;
+    extent as f64 / (threads * most).max(1) as f64
+}
+
+/// Occupied for this share of the time, threads gain less by another outer loop than caches lose by it.
+const BALANCED: f64 = 0.8;
+
+/// The loops in the order that is best for one thread, but with one outermost that keeps all of them occupied.
+fn shared_out(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
+    let mut order = order(flat, schedule, target);
+    let balance = |one: &Loop| balance(flat, schedule, *one, target.threads);
+    let Some(first) = order.first().filter(|_| target.threads > 1).map(balance) else { return order };
+    if first >= BALANCED {
+        return order;
+    }
+    let panelled =
+        |axis: usize| order.iter().any(|one| matches!(one, Loop::Panel { axis: of, .. } if *of == axis));
+    // The loop within a panel goes over the panel alone.
+    let whole = |one: &Loop| !matches!(one, Loop::Axis(axis) if panelled(*axis));
+    let outer = (0..order.len())
+        .filter(|&k| whole(&order[k]))
+        .reduce(|best, k| if balance(&order[k]) > balance(&order[best]).min(BALANCED) { k } else { best });
+    order[..=outer.unwrap_or(0)].rotate_right(1);
+    order
 }
 
 /// Whether packed constants come from afar: there is a shared cache behind one that does not hold them.
@@ -391,7 +425,7 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
         let first = others.first().copied().or(tile);
         if let Some(Loop::Axis(axis)) = first.filter(|_| activations > cache(1) / 2) {
             let extent = flat.axes[axis].extent;
-            let panels = activations.div_ceil(cache(1) / 2);
+            let panels = activations.div_ceil(cache(1) / 2).next_multiple_of(target.threads);
             let unit = if Some(axis) == schedule.tile_axis { schedule.tile } else { 1 };
             let step = extent.div_ceil(panels).next_multiple_of(unit);
             if step < extent {
