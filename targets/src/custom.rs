@@ -184,8 +184,10 @@ fn riscv(features: &Features, no_vector: Vector) -> (FloatUnit, Vector) {
     };
     // The vector extension itself promises 128 bits; `zvl*b` may promise more.
     let length = [1024, 512, 256, 128].into_iter().find(|bits| features.has(&format!("zvl{bits}b")));
+    // Four registers as one, as in the presets.
+    let bits = 4 * length.unwrap_or(128);
     let vector = if vectors {
-        Vector { bits: length.unwrap_or(128), registers: 32, masked: true, scalar_operand: true, ..no_vector }
+        Vector { bits: bits.min(2048), registers: 8, masked: true, scalar_operand: true, ..no_vector }
     } else {
         no_vector
     };
@@ -214,7 +216,7 @@ mod tests {
             |features| Target::custom("x86_64-unknown-linux-gnu", "x86-64-v3", features).unwrap().vector.bits;
         assert_eq!([bits(""), bits("+avx512f,+avx512vl"), bits("-avx2")], [256, 512, 128]);
         let riscv = Target::custom("riscv64-unknown-linux-gnu", "", "+m,+f,+d,+v,+zvl256b").unwrap();
-        assert_eq!((riscv.vector.bits, riscv.abi.as_str()), (256, "lp64d"));
+        assert_eq!((riscv.vector.bits, riscv.abi.as_str()), (1024, "lp64d"));
         assert_eq!(Target::custom("riscv32-unknown-elf", "", "+m,+f").unwrap().abi, "ilp32f");
     }
 
