@@ -117,12 +117,12 @@ fn abi(arch: Arch, features: &Features) -> String {
 
 fn describe(arch: Arch, triple: &str, features: &Features) -> (FloatUnit, Vector) {
     let no_vector =
-        Vector { bits: 0, registers: 0, masked: false, broadcast_operand: false, scalar_operand: false };
+        Vector { bits: 0, registers: 0, masked: false, broadcast_operand: false, lane_operand: false };
     match arch {
         Arch::X86_64 => x86(features),
         Arch::Aarch64 => (
             FloatUnit { bits: 64, fma: true, round: true, registers: 32 },
-            Vector { bits: 128, registers: 32, scalar_operand: true, ..no_vector },
+            Vector { bits: 128, registers: 32, lane_operand: true, ..no_vector },
         ),
         Arch::Arm => arm(triple, features, no_vector),
         Arch::Riscv32 | Arch::Riscv64 => riscv(features, no_vector),
@@ -140,7 +140,7 @@ fn x86(features: &Features) -> (FloatUnit, Vector) {
     let round = bits > 128 || features.any(&["sse4.1", "sse4.2"]);
     (
         FloatUnit { bits: 64, fma, round, registers },
-        Vector { bits, registers, masked: avx512, broadcast_operand: avx512, scalar_operand: false },
+        Vector { bits, registers, masked: avx512, broadcast_operand: avx512, lane_operand: false },
     )
 }
 
@@ -162,8 +162,8 @@ fn arm(triple: &str, features: &Features, no_vector: Vector) -> (FloatUnit, Vect
     };
     let float = FloatUnit { bits, fma, round, registers: if bits > 0 { 32 } else { 0 } };
     let vector = match () {
-        () if mve => Vector { bits: 128, registers: 8, masked: true, scalar_operand: true, ..no_vector },
-        () if neon => Vector { bits: 128, registers: 16, scalar_operand: true, ..no_vector },
+        () if mve => Vector { bits: 128, registers: 8, masked: true, ..no_vector },
+        () if neon => Vector { bits: 128, registers: 16, ..no_vector },
         () => no_vector,
     };
     (float, vector)
@@ -187,7 +187,7 @@ fn riscv(features: &Features, no_vector: Vector) -> (FloatUnit, Vector) {
     // Four registers as one, as in the presets.
     let bits = 4 * length.unwrap_or(128);
     let vector = if vectors {
-        Vector { bits: bits.min(2048), registers: 8, masked: true, scalar_operand: true, ..no_vector }
+        Vector { bits: bits.min(2048), registers: 8, masked: true, ..no_vector }
     } else {
         no_vector
     };

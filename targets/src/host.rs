@@ -56,7 +56,7 @@ fn describe() -> Result<Target, TargetError> {
         features: feature_list(features.into_iter().chain(absent_tiles).chain(tuning)),
         instructions: Vec::new(),
         float: FloatUnit { bits: 64, fma: has(&["fma"]), round: has(&["sse4.1"]), registers },
-        vector: Vector { bits, registers, masked: v4, broadcast_operand: v4, scalar_operand: false },
+        vector: Vector { bits, registers, masked: v4, broadcast_operand: v4, lane_operand: false },
         ..blank("x86_64-unknown-linux-gnu", cpu)
     };
     if v4 && has(&["avx512vnni"]) {
@@ -114,7 +114,7 @@ fn describe() -> Result<Target, TargetError> {
             registers: 32,
             masked: false,
             broadcast_operand: false,
-            scalar_operand: true,
+            lane_operand: true,
         },
         ..blank("aarch64-unknown-linux-gnu", "generic")
     };
@@ -153,7 +153,7 @@ fn blank(triple: &str, cpu: &str) -> Target {
             registers: 0,
             masked: false,
             broadcast_operand: false,
-            scalar_operand: false,
+            lane_operand: false,
         },
         caches: Vec::new(),
         costs: Costs::default(),

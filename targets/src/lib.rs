@@ -104,9 +104,10 @@ pub struct Vector {
     /// Multiply-add takes one operand as a broadcast from memory at no cost (AVX-512).
     #[serde(default)]
     pub broadcast_operand: bool,
-    /// Multiply-add takes one operand as a lane of a vector or a scalar register (NEON, MVE, RVV).
+    /// Multiply-add takes one operand as a lane of a vector at no cost (AArch64): what several steps of a reduction read
+    /// side by side comes in one load.
     #[serde(default)]
-    pub scalar_operand: bool,
+    pub lane_operand: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

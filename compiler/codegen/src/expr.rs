@@ -33,6 +33,10 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
                 let value = self.expr(value)?;
                 self.horizontal(*fold, value)
             }
+            Expr::Lane { value, lane } => {
+                let value = self.expr(value)?;
+                Ok(self.lanes(value, *lane, 1))
+            }
             Expr::Unary(op, a) => {
                 let a = self.expr(a)?;
                 self.unary(*op, a)

@@ -95,7 +95,9 @@ impl<'n> Typing<'n> {
                 let dtype = if self.is_index(value) { DType::I64 } else { dtype };
                 Type { dtype, lanes: *lanes }
             }
-            Expr::Horizontal { value, .. } => Type { lanes: 1, ..self.of_expr(value)? },
+            Expr::Horizontal { value, .. } | Expr::Lane { value, .. } => {
+                Type { lanes: 1, ..self.of_expr(value)? }
+            }
             Expr::Unary(Unary::IsNan | Unary::IsInf, a) => Type { dtype: DType::Bool, ..self.of_expr(a)? },
             Expr::Unary(_, a) => self.of_expr(a)?,
             Expr::Binary(_, a, b) => self.meet(self.of_expr(a)?, self.of_expr(b)?)?,

@@ -42,6 +42,11 @@ pub enum Expr {
         fold: Fold,
         value: Box<Expr>,
     },
+    /// One element of a vector. Nest only.
+    Lane {
+        value: Box<Expr>,
+        lane: usize,
+    },
     Unary(Unary, Box<Expr>),
     Binary(Binary, Box<Expr>, Box<Expr>),
     /// A `Bool`.
@@ -199,6 +204,7 @@ impl Expr {
             Expr::Load { index: a, .. }
             | Expr::Broadcast { value: a, .. }
             | Expr::Horizontal { value: a, .. }
+            | Expr::Lane { value: a, .. }
             | Expr::Unary(_, a)
             | Expr::Cast(_, a)
             | Expr::Bits(_, a) => vec![a],
@@ -222,6 +228,7 @@ impl Expr {
             }
             Expr::Broadcast { value, lanes } => Expr::Broadcast { value: boxed(value), lanes: *lanes },
             Expr::Horizontal { fold, value } => Expr::Horizontal { fold: *fold, value: boxed(value) },
+            Expr::Lane { value, lane } => Expr::Lane { value: boxed(value), lane: *lane },
             Expr::Unary(op, a) => Expr::Unary(*op, boxed(a)),
             Expr::Cast(dtype, a) => Expr::Cast(*dtype, boxed(a)),
             Expr::Bits(dtype, a) => Expr::Bits(*dtype, boxed(a)),

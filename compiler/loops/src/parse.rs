@@ -406,6 +406,11 @@ impl<'a> Parser<'a> {
                 let [value] = self.fixed_args()?;
                 Ok(Expr::Horizontal { fold, value: Box::new(value) })
             }
+            "lane" => {
+                let lane = self.parameter(Self::number)?;
+                let [value] = self.fixed_args()?;
+                Ok(Expr::Lane { value: Box::new(value), lane })
+            }
             "cast" | "bits" => {
                 let dtype = self.parameter(Self::dtype)?;
                 let [value] = self.fixed_args()?;

@@ -267,6 +267,7 @@ impl Printer<'_> {
             Expr::Horizontal { fold, value } => {
                 self.call(f, &format!("horizontal<{}>", fold.text()), &[value])
             }
+            Expr::Lane { value, lane } => self.call(f, &format!("lane<{lane}>"), &[value]),
             Expr::Unary(op, a) => self.call(f, op.text(), &[a]),
             Expr::Binary(op, a, b) => match op.precedence() {
                 Some(precedence) => self.infix(f, op.text(), a, b, precedence, needed),

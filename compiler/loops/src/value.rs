@@ -189,6 +189,12 @@ impl Value {
         Value::from_scalars(to, bytes.chunks_exact(to.bytes()).map(|bytes| Scalar::from_le_bytes(to, bytes)))
     }
 
+    /// One of the lanes; of those beyond the last, zero.
+    pub fn lane(&self, lane: usize) -> Value {
+        let zero = || Scalar::from_i64(self.dtype, 0);
+        Value::scalar(self.scalars().nth(lane).unwrap_or_else(zero))
+    }
+
     /// All lanes folded into one: the upper half onto the lower, until one is left. An odd last lane is folded onto
     /// the first.
     pub fn horizontal(&self, fold: Fold) -> Value {

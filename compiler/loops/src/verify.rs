@@ -195,6 +195,10 @@ impl Verifier<'_> {
                 ty => Err(format!("a broadcast of {ty} to {lanes} lanes")),
             },
             Expr::Horizontal { value, .. } => Ok(Type::scalar(self.type_of(value)?.dtype)),
+            Expr::Lane { value, lane } => match self.type_of(value)? {
+                Type { dtype, lanes } if *lane < lanes => Ok(Type::scalar(dtype)),
+                ty => Err(format!("lane {lane} of {ty}")),
+            },
             Expr::Unary(op, a) => self.unary(*op, self.type_of(a)?),
             Expr::Binary(op, a, b) => {
                 let ty = self.same(&format!("{op:?}"), &[a, b])?;

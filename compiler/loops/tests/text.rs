@@ -155,6 +155,7 @@ fn expr() -> impl Strategy<Value = Expr> {
             }),
             1 => (boxed(), any::<usize>()).prop_map(|(value, lanes)| Expr::Broadcast { value, lanes }),
             1 => (fold.clone(), boxed()).prop_map(|(fold, value)| Expr::Horizontal { fold, value }),
+            1 => (boxed(), any::<usize>()).prop_map(|(value, lane)| Expr::Lane { value, lane }),
             1 => (boxed(), boxed(), boxed()).prop_map(|(a, b, c)| Expr::MulAdd(a, b, c)),
             1 => (inner.clone(), inner.clone(), inner.clone()).prop_map(|(c, a, b)| Expr::select(c, a, b)),
             1 => (dtype(), boxed()).prop_map(|(dtype, a)| Expr::Cast(dtype, a)),

@@ -49,7 +49,7 @@ pub(crate) fn around(flat: &Flat, schedule: &Schedule, target: &Target) -> Sched
     let mut schedule = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
     schedule.group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
     schedule.unrolled_axes = unrolled_axes(flat, &schedule);
-    schedule.unroll = unroll(flat, &schedule);
+    schedule.unroll = unroll(flat, &schedule, target);
     schedule.order = shared_out(flat, &schedule, target);
     schedule.prefetch = prefetch(flat, &schedule, target);
     schedule.parallel = parallel(flat, &schedule, target);
@@ -169,6 +169,25 @@ pub(crate) fn folds_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
             .all(|(_, address)| !address.hides(&atom) && matches!(address.coefficient(&atom), 0 | 1))
 }
 
+/// Whether the innermost reduction axis goes in steps of as many as a vector has lanes, what all lanes share of them
+/// coming in one load: each step takes its lane.
+pub(crate) fn lane_steps(flat: &Flat, vector_axis: Option<usize>, lanes: usize, target: &Target) -> bool {
+    let Some(axis) = flat.axes_where(true).next_back().filter(|&axis| Some(axis) != vector_axis) else {
+        return false;
+    };
+    let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis));
+    let side_by_side = |(buffer, address): &(BufferId, Affine)| {
+        let stored = flat.operands[buffer.0 as usize].dtype;
+        let shared = vector_axis.is_some_and(|along| moves(address, along) == 0);
+        shared && stored == flat.folded && moves(address, axis) == 1
+    };
+    target.vector.lane_operand
+        && lanes > 1
+        && flat.axes[axis].extent.is_multiple_of(lanes)
+        && !used_as_value(flat, axis)
+        && loads(&flat.body).iter().any(side_by_side)
+}
+
 /// Whether the axis occurs outside of addresses: in guards or as a number.
 fn used_as_value(flat: &Flat, axis: usize) -> bool {
     fn outside(expr: &Expr, atom: &Expr) -> bool {
@@ -206,11 +225,14 @@ pub(crate) struct Loads {
     pub operations: usize,
     /// Of these, those that give one value for all vectors of a row: done once a row.
     pub row_operations: usize,
+    /// Steps that a row's load serves: [`lane_steps`].
+    pub row_steps: usize,
 }
 
 impl Loads {
     pub fn of(expr: &Expr, vector_axis: Option<usize>, tile_axis: Option<usize>, target: &Target) -> Loads {
-        let mut counts = Loads { rows: 0, vectors: 0, both: 0, operations: 0, row_operations: 0 };
+        let mut counts =
+            Loads { rows: 0, vectors: 0, both: 0, operations: 0, row_operations: 0, row_steps: 1 };
         let moves = |address: &Affine, axis: Option<usize>| {
             axis.is_some_and(|axis| {
                 address.coefficient(&Expr::Axis(axis)) != 0 || address.hides(&Expr::Axis(axis))
@@ -247,6 +269,22 @@ impl Loads {
         });
         counts
     }
+
+    /// Of a reduction's body, whose rows may be loaded for several steps at once.
+    pub fn of_body(body: &Expr, flat: &Flat, schedule: &Schedule, target: &Target) -> Loads {
+        let Schedule { vector_axis, tile_axis, lanes, .. } = *schedule;
+        let together = schedule.group == 1
+            && flat.axes_where(true).next_back().is_none_or(|axis| !schedule.unrolled_axes.contains(&axis))
+            && lane_steps(flat, vector_axis, lanes, target);
+        let row_steps = if together { lanes } else { 1 };
+        Loads { row_steps, ..Loads::of(body, vector_axis, tile_axis, target) }
+    }
+
+    /// Loads of one step of a register tile.
+    pub fn in_step(&self, tile: usize, vectors: usize) -> f64 {
+        let rows = (self.rows * tile) as f64 / self.row_steps as f64;
+        rows + (self.vectors * vectors + self.both * tile * vectors) as f64
+    }
 }
 
 /// What the operation at the root of an expression counts, without its operands; index arithmetic counts nothing.
@@ -273,7 +311,8 @@ fn register_tile(
     broadcast: usize,
     target: &Target,
 ) -> (usize, usize) {
-    let loads = Loads::of(&flat.body, vector_axis, tile_axis, target);
+    let plain = Schedule { vector_axis, tile_axis, lanes, ..Schedule::plain() };
+    let loads = Loads::of_body(&flat.body, flat, &plain, target);
     let Some(vector_axis) = vector_axis else { return (1, 1) };
     let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
     if flat.fold.is_none() {
@@ -299,7 +338,8 @@ fn register_tile(
     let widest = columns.min(8).min(near_blocks(flat, vector_axis, lanes, target));
     for vectors in 1..=widest {
         for tile in 1..=rows.min(28) {
-            let held = tile * vectors + vectors * loads.vectors.min(1) + 1 + broadcast;
+            let of_rows = if loads.row_steps > 1 { tile } else { 1 + broadcast };
+            let held = tile * vectors + vectors * loads.vectors.min(1) + of_rows;
             if held > registers && (tile, vectors) != (1, 1) {
                 continue;
             }
@@ -342,7 +382,7 @@ fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, target: &Target) -
 /// 4 cycles for a dependent result; scalar ones issue one instruction at a time.
 fn step_cycles(loads: &Loads, tile: usize, vectors: usize, lanes: usize) -> f64 {
     let arithmetic = (tile * vectors) as f64;
-    let loaded = (loads.rows * tile + loads.vectors * vectors + loads.both * tile * vectors) as f64;
+    let loaded = loads.in_step(tile, vectors);
     match lanes {
         1 => arithmetic + loaded + 1.0,
         _ => arithmetic.max(loaded).max(4.0) + 0.05 * (arithmetic + loaded),
@@ -355,8 +395,12 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
     let Some(tile_axis) = schedule.tile_axis.filter(|_| schedule.group == 1) else { return vec![] };
     let loads = flat.loads();
     let slides = |axis: &usize| {
-        let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)) != 0;
-        loads.iter().any(|(_, address)| moves(address, *axis) && moves(address, tile_axis))
+        let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)).unsigned_abs();
+        let reach = flat.axes[*axis].extent as u64 - 1;
+        loads.iter().any(|(_, address)| {
+            let (by_step, by_row) = (moves(address, *axis), moves(address, tile_axis));
+            by_step > 0 && by_row > 0 && by_step.saturating_mul(reach) >= by_row
+        })
     };
     let reduction: Vec<usize> = flat.axes_where(true).collect();
     let vertical = |axis: usize| schedule.vector_axis != Some(axis);
@@ -373,10 +417,13 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
 }
 
 /// Enough steps of the innermost loop at once that counting them costs little beside the tile's own work.
-fn unroll(flat: &Flat, schedule: &Schedule) -> usize {
+fn unroll(flat: &Flat, schedule: &Schedule, target: &Target) -> usize {
     let Some(inner) = flat.axes_where(true).next_back() else { return 1 };
     if schedule.unrolled_axes.contains(&inner) || schedule.vector_axis == Some(inner) {
         return 1;
+    }
+    if schedule.group == 1 && lane_steps(flat, schedule.vector_axis, schedule.lanes, target) {
+        return schedule.lanes;
     }
     let most = 16usize.div_ceil(schedule.tile * schedule.vectors);
     let steps = flat.axes[inner].extent / schedule.group;

@@ -73,6 +73,8 @@ pub(crate) struct Emitter<'a> {
     unrolled: Vec<usize>,
     /// What the current tile asks for beforehand.
     shares: Vec<prefetch::Share>,
+    /// The step of the innermost reduction loop, if what it reads side by side with its neighbours is loaded for all.
+    together: Option<value::Together>,
     /// Whether a register tile is being written, and no loop of the domain.
     inside_tile: bool,
     ranges: Ranges,
@@ -135,6 +137,7 @@ impl<'a> Emitter<'a> {
             vectors: vec![schedule.lanes; schedule.vectors],
             unrolled: schedule.unrolled_axes.clone(),
             shares: Vec::new(),
+            together: None,
             inside_tile: false,
             ranges: Ranges::new(),
             loops: 0,

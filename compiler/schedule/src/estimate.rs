@@ -124,7 +124,7 @@ impl<'a> Modelled<'a> {
             steps *= (extent(vector_axis) as f64 / (schedule.lanes * schedule.vectors) as f64).ceil();
         }
         let held: f64 = self.guards.iter().map(|guard| share(guard, &flat.axes)).product();
-        let body = Loads::of(&self.body, Some(vector_axis), schedule.tile_axis, self.target);
+        let body = Loads::of_body(&self.body, flat, schedule, self.target);
         let finish = Loads::of(&flat.finish, Some(vector_axis), schedule.tile_axis, self.target);
         let parts = |extent: usize, step: usize| {
             [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
@@ -163,7 +163,7 @@ impl<'a> Modelled<'a> {
     /// One step of a register tile: `operations` per element.
     fn step(&self, loads: &Loads, operations: f64, tile: usize, vectors: usize) -> f64 {
         let elements = (tile * vectors) as f64;
-        let loaded = (loads.rows * tile + loads.vectors * vectors) as f64 + loads.both as f64 * elements;
+        let loaded = loads.in_step(tile, vectors);
         let per_row = loads.row_operations as f64;
         let operations = (operations - per_row) * elements + per_row * tile as f64;
         if self.schedule.lanes == 1 {

@@ -139,6 +139,7 @@ impl Workload {
                 | Expr::Load { .. }
                 | Expr::Broadcast { .. }
                 | Expr::Horizontal { .. }
+                | Expr::Lane { .. }
                 | Expr::MulAdd(..)
                 | Expr::Bits(..)
                 | Expr::Instruction { .. } => Some("what only nests have".to_owned()),

@@ -27,7 +27,7 @@ fn target(fma: bool, round: bool) -> Target {
             registers: 0,
             masked: false,
             broadcast_operand: false,
-            scalar_operand: false,
+            lane_operand: false,
         },
         caches: vec![],
         costs: Costs::default(),

@@ -126,7 +126,7 @@ pub fn host() -> Target {
         registers: if wide { 32 } else { 16 },
         masked: wide,
         broadcast_operand: wide,
-        scalar_operand: false,
+        lane_operand: false,
     };
     target
 }
@@ -146,7 +146,7 @@ pub fn target(triple: &str, cpu: &str, features: &str, abi: &str, pointer_bits: 
             registers: 16,
             masked: false,
             broadcast_operand: false,
-            scalar_operand: false,
+            lane_operand: false,
         },
         caches: vec![],
         costs: targets::Costs::default(),

@@ -4,8 +4,10 @@ use ir::DType;
 use loops::affine::Affine;
 use loops::{Binary, Expr, Fold, Reg, Stmt, Type, Unary};
 
-use super::value::Place;
+use super::value::{Place, Together};
 use super::{Emitter, computed};
+use crate::Schedule;
+use crate::choose::lane_steps;
 use crate::flat::{Flat, dtype_of};
 use crate::range::decide;
 
@@ -103,10 +105,12 @@ impl Emitter<'_> {
             return;
         }
         let (bounds, discharged) = self.narrowed(axis);
+        let Schedule { vector_axis, lanes, unroll, .. } = *self.schedule;
+        let together = unroll == lanes && lane_steps(self.flat, vector_axis, lanes, self.target);
         // Tiles at the map's edge are written out by window column already.
-        let edge = self.unrolled.len() > self.schedule.unrolled_axes.len();
-        let unroll =
-            if inner.is_empty() && discharged.is_empty() && !edge { self.schedule.unroll } else { 1 };
+        let edge = !together && self.unrolled.len() > self.schedule.unrolled_axes.len();
+        let unroll = if inner.is_empty() && discharged.is_empty() && !edge { unroll } else { 1 };
+        let together = together && unroll > 1;
         let kept = self.guards.clone();
         let open = kept.iter().enumerate().filter(|(place, _)| !discharged.contains(place));
         self.guards = open.map(|(_, guard)| guard.clone()).collect();
@@ -117,8 +121,10 @@ impl Emitter<'_> {
             }
             for step in 0..unroll {
                 e.axes[axis] = if step == 0 { var.clone() } else { var.clone() + Expr::int(step as i64) };
+                e.together = together.then(|| Together { axis, first: var.clone(), step, steps: unroll });
                 e.reduction(fold, inner, accumulators);
             }
+            e.together = None;
         });
         self.guards = kept;
     }

@@ -20,6 +20,16 @@ pub struct Place {
     pub valid: usize,
 }
 
+/// One of several steps along an axis that are written out side by side.
+#[derive(Debug, Clone)]
+pub struct Together {
+    pub axis: usize,
+    /// Where the axis stands at the first of them.
+    pub first: Expr,
+    pub step: usize,
+    pub steps: usize,
+}
+
 impl Emitter<'_> {
     /// The place of every axis for the first lane of `place`.
     pub(super) fn axes_at(&self, place: Place) -> Vec<Expr> {
@@ -151,12 +161,28 @@ impl Emitter<'_> {
             None => {
                 let along = |axis| address.coefficient(&Expr::Axis(axis)) != 0;
                 let lanes = if self.schedule.vector_axis.is_some_and(along) { place.lanes } else { 1 };
+                let together = self.together.clone().filter(|_| lanes == 1 && computed(dtype) == dtype);
+                if let Some(together) = together.filter(|of| address.coefficient(&Expr::Axis(of.axis)) == 1) {
+                    return (self.lane(buffer, address, place, together), 1);
+                }
                 (buffer, self.address(address, place), lanes, place.valid.min(lanes))
             }
         };
         let load = Expr::Load { buffer, index: Box::new(index), lanes, valid };
         let value = if computed(dtype) == dtype { load } else { load.cast(computed(dtype)) };
         (self.bind(Type { dtype: computed(dtype), lanes }, value), lanes)
+    }
+
+    /// What a step reads as its lane of what all of them read.
+    fn lane(&mut self, buffer: BufferId, address: &Affine, place: Place, together: Together) -> Expr {
+        let Together { axis, first, step, steps } = together;
+        let here = std::mem::replace(&mut self.axes[axis], first);
+        let index = Box::new(self.address(address, place));
+        self.axes[axis] = here;
+        let dtype = self.flat.operands[buffer.0 as usize].dtype;
+        let load = Expr::Load { buffer, index, lanes: steps, valid: steps };
+        let vector = self.bind(Type { dtype, lanes: steps }, load);
+        self.bind(Type::scalar(dtype), Expr::Lane { value: Box::new(vector), lane: step })
     }
 
     /// A read that stands behind a question about indices: decided now, or asked at run time around the read.
