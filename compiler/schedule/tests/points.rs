@@ -219,7 +219,8 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 fn target() -> impl Strategy<Value = Target> {
-    let name = prop::sample::select(vec!["x86-64-v4", "x86-64-v3", "cortex-a53", "cortex-m55", "cortex-m4f"]);
+    let names = ["x86-64-v4", "x86-64-v3", "cortex-a53", "cortex-m55", "cortex-m4f", "rv64gcv"];
+    let name = prop::sample::select(names.to_vec());
     (name, 1..3usize).prop_map(|(name, threads)| Target { threads, ..Target::preset(name).unwrap() })
 }
 
@@ -322,6 +323,26 @@ fn some_of_anything_passes() {
         })
         .count();
     assert!(passes > 10, "{passes} of 4000");
+}
+
+/// A convolution with padding on AArch64: what the channels of a pixel are multiplied with comes in one load of four.
+#[test]
+fn what_four_steps_share_is_loaded_once() {
+    let (y, x) = (axis(0) + axis(3) - Expr::int(1), axis(1) + axis(4) - Expr::int(1));
+    let product = read(0, &[y.clone(), x.clone(), axis(5)]) * read(1, &[axis(2), axis(5), axis(3), axis(4)]);
+    let body = padded(Fold::Sum, &[(&y, 5), (&x, 9)], product);
+    let stage = Stage::reduce(DType::F32, [5, 9, 12], Fold::Sum, [3, 3, 8], body);
+    let operands = vec![(f32s(&[5, 9, 8]), false), (f32s(&[12, 8, 3, 3]), true)];
+    let case = Case { stage, operands };
+    let target = Target::preset("cortex-a53").unwrap();
+    let workload = case.workload();
+    let space = Space::new(&workload, &target);
+    let kernel = lower_by(&workload, space.default_schedule(), &target).unwrap();
+    case.holds(&kernel);
+    let text = kernel.nest.to_string();
+    assert!(text.contains("lane<3>"), "{text}");
+    let single = |line: &&str| line.contains(": f32 = x0[") && !line.contains("; 4]");
+    assert_eq!(text.lines().filter(single).count(), 0, "{text}");
 }
 
 /// Vectors along a reduction that leave something over, behind a padding guard: what is left asks the guard, too.
