@@ -389,19 +389,21 @@ fn step_cycles(loads: &Loads, tile: usize, vectors: usize, lanes: usize) -> f64 
     }
 }
 
+/// Whether what some load reads along a reduction axis at one place of a domain axis is read at the next place, too: a
+/// window's columns along the map's columns, its rows along the map's rows.
+fn slides(flat: &Flat, reduction: usize, domain: usize) -> bool {
+    let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)).unsigned_abs();
+    let reach = flat.axes[reduction].extent as u64 - 1;
+    flat.loads().iter().any(|(_, address)| {
+        let (by_step, by_place) = (moves(address, reduction), moves(address, domain));
+        by_step > 0 && by_place > 0 && by_step.saturating_mul(reach) >= by_place
+    })
+}
+
 /// Reduction axes that slide along the tile axis (a window's columns) and have little inside: written out, neighbouring
 /// rows share their loads. Not where those loads take a register each.
 fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
     let Some(tile_axis) = schedule.tile_axis.filter(|_| schedule.group == 1) else { return vec![] };
-    let loads = flat.loads();
-    let slides = |axis: &usize| {
-        let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)).unsigned_abs();
-        let reach = flat.axes[*axis].extent as u64 - 1;
-        loads.iter().any(|(_, address)| {
-            let (by_step, by_row) = (moves(address, *axis), moves(address, tile_axis));
-            by_step > 0 && by_row > 0 && by_step.saturating_mul(reach) >= by_row
-        })
-    };
     let reduction: Vec<usize> = flat.axes_where(true).collect();
     let vertical = |axis: usize| schedule.vector_axis != Some(axis);
     let inside =
@@ -409,7 +411,7 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
     let budget = (256 / (schedule.tile * schedule.vectors)).min(16);
     (0..reduction.len())
         .find(|&first| {
-            slides(&reduction[first])
+            slides(flat, reduction[first], tile_axis)
                 && inside(first) <= budget
                 && reduction[first..].iter().all(|&axis| vertical(axis))
         })
@@ -459,6 +461,19 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
     } else if loads.both > 0 || constants == 0 || constants <= cache(0) / 2 {
         // Every load moves with the vectors (depthwise, pooling, maps), or all constants stay near: the inputs of
         // one row are used up before the next.
+        // Rows that a window looks at are still near when it moves on: all of them, or those of one vector.
+        let from_afar = others.last().is_some_and(|rows| {
+            let Loop::Axis(rows) = *rows else { return false };
+            let window = flat.axes_where(true).find(|&axis| slides(flat, axis, rows));
+            let looked_at = |axis: usize| activations / flat.axes[rows].extent * flat.axes[axis].extent;
+            window.is_some_and(|axis| looked_at(axis) > cache(0) / 2) && activations <= cache(1) / 2
+        });
+        if loads.both > 0 && from_afar {
+            order.extend(vector);
+            order.extend(others);
+            order.extend(tile);
+            return order;
+        }
         order.extend(others);
         if loads.both > 0 || constants == 0 {
             order.extend(vector);
