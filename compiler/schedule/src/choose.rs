@@ -48,7 +48,7 @@ pub(crate) fn around(flat: &Flat, schedule: &Schedule, target: &Target) -> Sched
     let Schedule { vector_axis, lanes, vectors, tile_axis, tile, .. } = *schedule;
     let mut schedule = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
     schedule.group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
-    schedule.unrolled_axes = unrolled_axes(flat, &schedule);
+    schedule.unrolled_axes = unrolled_axes(flat, &schedule, target);
     schedule.unroll = unroll(flat, &schedule, target);
     schedule.order = shared_out(flat, &schedule, target);
     schedule.prefetch = prefetch(flat, &schedule, target);
@@ -400,18 +400,27 @@ fn slides(flat: &Flat, reduction: usize, domain: usize) -> bool {
     })
 }
 
-/// Reduction axes that slide along the tile axis (a window's columns) and have little inside: written out, neighbouring
-/// rows share their loads. Not where those loads take a register each.
-fn unrolled_axes(flat: &Flat, schedule: &Schedule) -> Vec<usize> {
+/// Reduction axes along which the rows' loads move and that have little inside, written out: neighbouring rows of a
+/// window share their loads, and a few channels need no loop. Not where those loads take a register each, nor channels
+/// that are loaded together.
+fn unrolled_axes(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<usize> {
     let Some(tile_axis) = schedule.tile_axis.filter(|_| schedule.group == 1) else { return vec![] };
     let reduction: Vec<usize> = flat.axes_where(true).collect();
     let vertical = |axis: usize| schedule.vector_axis != Some(axis);
+    let loads = flat.loads();
+    let moves = |axis: usize| {
+        let along = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)) != 0;
+        loads.iter().any(|(_, address)| along(address, axis) && along(address, tile_axis))
+    };
+    let together = lane_steps(flat, schedule.vector_axis, schedule.lanes, target);
     let inside =
         |first: usize| -> usize { reduction[first..].iter().map(|&axis| flat.axes[axis].extent).product() };
     let budget = (256 / (schedule.tile * schedule.vectors)).min(16);
     (0..reduction.len())
         .find(|&first| {
-            slides(flat, reduction[first], tile_axis)
+            let first_axis = reduction[first];
+            moves(first_axis)
+                && (!together || slides(flat, first_axis, tile_axis))
                 && inside(first) <= budget
                 && reduction[first..].iter().all(|&axis| vertical(axis))
         })
