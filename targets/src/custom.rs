@@ -80,8 +80,8 @@ impl Features {
 fn implied(cpu: &str) -> &'static str {
     match cpu {
         "x86-64-v2" => "+sse4.1",
-        "x86-64-v3" => "+sse4.1,+avx2,+fma",
-        "x86-64-v4" | "sapphirerapids" => "+sse4.1,+avx2,+fma,+avx512f,+avx512vl",
+        "x86-64-v3" => "+sse4.1,+avx2,+fma,+f16c",
+        "x86-64-v4" | "sapphirerapids" => "+sse4.1,+avx2,+fma,+f16c,+avx512f,+avx512vl",
         "cortex-a7" => "+neon,+vfp4",
         "cortex-m4" => "+vfp4d16sp",
         "cortex-m7" => "+fp-armv8d16",
@@ -116,13 +116,19 @@ fn abi(arch: Arch, features: &Features) -> String {
 }
 
 fn describe(arch: Arch, triple: &str, features: &Features) -> (FloatUnit, Vector) {
-    let no_vector =
-        Vector { bits: 0, registers: 0, masked: false, broadcast_operand: false, lane_operand: false };
+    let no_vector = Vector {
+        bits: 0,
+        registers: 0,
+        masked: false,
+        broadcast_operand: false,
+        lane_operand: false,
+        half: false,
+    };
     match arch {
         Arch::X86_64 => x86(features),
         Arch::Aarch64 => (
             FloatUnit { bits: 64, fma: true, round: true, registers: 32 },
-            Vector { bits: 128, registers: 32, lane_operand: true, ..no_vector },
+            Vector { bits: 128, registers: 32, lane_operand: true, half: true, ..no_vector },
         ),
         Arch::Arm => arm(triple, features, no_vector),
         Arch::Riscv32 | Arch::Riscv64 => riscv(features, no_vector),
@@ -140,7 +146,14 @@ fn x86(features: &Features) -> (FloatUnit, Vector) {
     let round = bits > 128 || features.any(&["sse4.1", "sse4.2"]);
     (
         FloatUnit { bits: 64, fma, round, registers },
-        Vector { bits, registers, masked: avx512, broadcast_operand: avx512, lane_operand: false },
+        Vector {
+            bits,
+            registers,
+            masked: avx512,
+            broadcast_operand: avx512,
+            lane_operand: false,
+            half: features.has("f16c"),
+        },
     )
 }
 

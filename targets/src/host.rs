@@ -56,7 +56,14 @@ fn describe() -> Result<Target, TargetError> {
         features: feature_list(features.into_iter().chain(absent_tiles).chain(tuning)),
         instructions: Vec::new(),
         float: FloatUnit { bits: 64, fma: has(&["fma"]), round: has(&["sse4.1"]), registers },
-        vector: Vector { bits, registers, masked: v4, broadcast_operand: v4, lane_operand: false },
+        vector: Vector {
+            bits,
+            registers,
+            masked: v4,
+            broadcast_operand: v4,
+            lane_operand: false,
+            half: has(&["f16c"]),
+        },
         ..blank("x86_64-unknown-linux-gnu", cpu)
     };
     if v4 && has(&["avx512vnni"]) {
@@ -115,6 +122,7 @@ fn describe() -> Result<Target, TargetError> {
             masked: false,
             broadcast_operand: false,
             lane_operand: true,
+            half: true,
         },
         ..blank("aarch64-unknown-linux-gnu", "generic")
     };
@@ -154,6 +162,7 @@ fn blank(triple: &str, cpu: &str) -> Target {
             masked: false,
             broadcast_operand: false,
             lane_operand: false,
+            half: false,
         },
         caches: Vec::new(),
         costs: Costs::default(),

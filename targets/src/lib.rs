@@ -108,6 +108,9 @@ pub struct Vector {
     /// side by side comes in one load.
     #[serde(default)]
     pub lane_operand: bool,
+    /// Whole vectors of half floats are widened and rounded by instructions (F16C, AArch64).
+    #[serde(default)]
+    pub half: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -84,6 +84,13 @@ impl<'c, 'a> Builder<'c, 'a> {
         Value { ssa: self.carried_as(ssa, self.native(ty), self.mlir(ty)), ty }
     }
 
+    /// A conversion between floats of which one is carried as its bits.
+    pub fn native_cast(&self, name: &str, value: Value<'c, 'a>, ty: Type) -> Value<'c, 'a> {
+        let operand = self.carried_as(value.ssa, self.mlir(value.ty), self.native(value.ty));
+        let ssa = self.ssa(name, &[operand], self.native(ty), &[]);
+        Value { ssa: self.carried_as(ssa, self.native(ty), self.mlir(ty)), ty }
+    }
+
     fn carried_as(&self, ssa: Ssa<'c, 'a>, from: MlirType<'c>, to: MlirType<'c>) -> Ssa<'c, 'a> {
         if from == to { ssa } else { self.ssa("llvm.bitcast", &[ssa], to, &[]) }
     }

@@ -1,4 +1,4 @@
-//! Conversions between element types; the 16-bit floats by bit arithmetic, since few machines have them.
+//! Conversions between element types; the 16-bit floats by bit arithmetic on machines without instructions for them.
 
 use ir::DType;
 use loops::{Binary, Compare, Type};
@@ -81,6 +81,9 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
     /// IEEE half to single: the exponent is rebiased by 112; subnormals are their significand times 2^-24.
     fn single_of_half(&mut self, value: Value<'c, 'a>) -> Value<'c, 'a> {
         let ty = Type { dtype: DType::F32, ..value.ty };
+        if self.target.vector.half {
+            return self.build.native_cast("arith.extf", value, ty);
+        }
         let words = self.words(value);
         let sign = self.word_op("arith.andi", words, 0x8000);
         let sign = self.word_op("arith.shli", sign, 16);
@@ -103,6 +106,9 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
     /// Single to IEEE half, to nearest even. Adding 0.5 to a value below 2^-14 leaves its half-precision significand in
     /// the low bits, rounded by the addition itself.
     fn half_of(&mut self, value: Value<'c, 'a>) -> Lowered<Value<'c, 'a>> {
+        if self.target.vector.half {
+            return Ok(self.build.native_cast("arith.truncf", value, Type { dtype: DType::F16, ..value.ty }));
+        }
         let word = Type { dtype: DType::U32, ..value.ty };
         let bits = self.reinterpret(value, word);
         let sign = self.word_op("arith.shrui", bits, 16);

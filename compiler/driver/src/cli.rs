@@ -215,7 +215,7 @@ pub struct RewritingArgs {
     #[arg(long)]
     pub exact: bool,
     /// What convolutions and matrix products read their operands in. Inputs and outputs stay as they are, and so does
-    /// what is summed; weights take half the memory with bf16, and activations between kernels do.
+    /// what is summed; weights take half the memory with bf16 and f16, and activations between kernels do.
     #[arg(long, value_enum, default_value_t = Precision::F32, value_name = "TYPE")]
     pub precision: Precision,
     /// What is done with the rules; all but the default is for comparison.
@@ -283,6 +283,8 @@ pub enum Precision {
     F32,
     /// bfloat16, rounded to nearest: 8 significant bits. Twice as fast where the machine has instructions for it.
     Bf16,
+    /// Half floats, rounded to nearest: 11 significant bits, but no numbers beyond 65504, which become infinite.
+    F16,
 }
 
 impl Precision {
@@ -290,6 +292,7 @@ impl Precision {
         match self {
             Precision::F32 => rewrite::Precision::F32,
             Precision::Bf16 => rewrite::Precision::Bf16,
+            Precision::F16 => rewrite::Precision::F16,
         }
     }
 
@@ -298,6 +301,7 @@ impl Precision {
         match self {
             Precision::F32 => 1e-4,
             Precision::Bf16 => 3e-2,
+            Precision::F16 => 4e-3,
         }
     }
 }
@@ -444,7 +448,7 @@ pub struct Verify {
     /// Of the random inputs, when there is no --data.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Largest error of a float output, relative to its range [default: 1e-4, with --precision bf16 3e-2].
+    /// Largest error of a float output, relative to its range [default: 1e-4, with --precision bf16 3e-2, with f16 4e-3].
     #[arg(long)]
     pub tolerance: Option<f64>,
     /// An error that is small enough whatever the range.

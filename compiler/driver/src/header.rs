@@ -95,6 +95,9 @@ fn precision(precision: Precision) -> &'static str {
         Precision::Bf16 => {
             " * Weights and what convolutions and matrix products read are rounded to bfloat16; sums are in float.\n"
         }
+        Precision::F16 => {
+            " * Weights and what convolutions and matrix products read are rounded to half floats; sums are in float.\n"
+        }
     }
 }
 

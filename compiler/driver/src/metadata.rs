@@ -121,6 +121,7 @@ pub enum Precision {
     #[default]
     F32,
     Bf16,
+    F16,
 }
 
 impl From<rewrite::Precision> for Precision {
@@ -128,6 +129,7 @@ impl From<rewrite::Precision> for Precision {
         match precision {
             rewrite::Precision::F32 => Precision::F32,
             rewrite::Precision::Bf16 => Precision::Bf16,
+            rewrite::Precision::F16 => Precision::F16,
         }
     }
 }

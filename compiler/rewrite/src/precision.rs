@@ -1,7 +1,7 @@
 //! Narrow storage: what convolutions and matrix products read is kept in half as many bits.
 //!
 //! No equality, and therefore no rule: results change. Every `F32` tensor that a product is taken of is stored as
-//! bfloat16, rounded once to nearest even where it is computed; weights are rounded at compile time. Products are
+//! bfloat16 or as a half float, rounded once to nearest even where it is computed; weights are rounded at compile time. Products are
 //! exact in `F32` and are summed there, as all other arithmetic is done in `F32`: kernels widen what they read and
 //! round what they store. Inputs and outputs of the model stay as they are.
 
@@ -23,16 +23,18 @@ pub enum Precision {
     F32,
     /// bfloat16: the range of `F32`, 8 bits of significand.
     Bf16,
+    /// IEEE half: 11 bits of significand; what is beyond 65504 becomes infinite.
+    F16,
 }
 
 const WIDE: DType = DType::F32;
-const NARROW: DType = DType::BF16;
 
 /// `graph` in `precision`, with the same inputs and outputs.
 pub(crate) fn store(graph: Graph, precision: Precision, cost: &dyn CostModel) -> Result<Graph, Error> {
     match precision {
         Precision::F32 => Ok(graph),
-        Precision::Bf16 => Storing::new(&graph, cost).graph(),
+        Precision::Bf16 => Storing::new(&graph, DType::BF16, cost).graph(),
+        Precision::F16 => Storing::new(&graph, DType::F16, cost).graph(),
     }
 }
 
@@ -48,6 +50,8 @@ fn factors(op: &AnyOp) -> &'static [usize] {
 
 struct Storing<'g> {
     old: &'g Graph,
+    /// What is stored narrow is stored in this.
+    narrow_type: DType,
     cost: &'g dyn CostModel,
     /// The values of the old graph that products are taken of.
     narrow: HashSet<Value>,
@@ -58,9 +62,17 @@ struct Storing<'g> {
 }
 
 impl<'g> Storing<'g> {
-    fn new(old: &'g Graph, cost: &'g dyn CostModel) -> Storing<'g> {
+    fn new(old: &'g Graph, narrow_type: DType, cost: &'g dyn CostModel) -> Storing<'g> {
         let (places, converted) = (HashMap::new(), HashMap::new());
-        Storing { old, cost, narrow: narrow(old), new: Graph::new(old.name.clone()), places, converted }
+        Storing {
+            old,
+            narrow_type,
+            cost,
+            narrow: narrow(old),
+            new: Graph::new(old.name.clone()),
+            places,
+            converted,
+        }
     }
 
     fn graph(mut self) -> Result<Graph, Error> {
@@ -100,26 +112,37 @@ impl<'g> Storing<'g> {
             // A result that is an output as well stays as exact as it was computed.
             let is_output = self.old.outputs().iter().any(|(_, output)| *output == result);
             let round = one_result && self.narrow.contains(&result) && !is_output;
-            let converted =
-                Conversions { op, operands: &types, result: &node.types[0], widened: vec![], round };
+            let converted = Conversions {
+                op,
+                operands: &types,
+                result: &node.types[0],
+                widened: vec![],
+                round,
+                narrow_type: self.narrow_type,
+            };
             let converted = match one_result {
                 true => self.cheapest(converted, &operands),
                 false => converted,
             };
             for (k, &value) in operands.iter().enumerate() {
                 let narrow = converted.widened.contains(&k);
-                let dtype = if narrow { NARROW } else { types[k].dtype };
+                let dtype = if narrow { self.narrow_type } else { types[k].dtype };
                 reads.push(self.stored_as(value, dtype, &node.name)?);
             }
             converted.op()
         } else {
             // A look at what is stored wide stays one; its readers convert what they see.
             let follows = |&value: &Value| {
-                self.dtype(value) == NARROW || self.new.constant_value(self.places[&value]).is_some()
+                self.dtype(value) == self.narrow_type
+                    || self.new.constant_value(self.places[&value]).is_some()
             };
             let narrow = self.narrow.contains(&result) && operands.iter().any(follows);
             for (&value, ty) in operands.iter().zip(&types) {
-                reads.push(self.stored_as(value, if narrow { NARROW } else { ty.dtype }, &node.name)?);
+                reads.push(self.stored_as(
+                    value,
+                    if narrow { self.narrow_type } else { ty.dtype },
+                    &node.name,
+                )?);
             }
             op.clone()
         };
@@ -130,28 +153,35 @@ impl<'g> Storing<'g> {
     }
 
     /// With all operands narrow that products are taken of; but what would have to be converted first (an input of the
-    /// model) only if that pays. It does not for what is seen in another order than it is stored in, an image in NCHW
+    /// model) only if that pays, and weights only if none becomes infinite. It does not pay for what is seen in another order than it is stored in, an image in NCHW
     /// most of all: it would be converted element by element.
     fn cheapest<'o>(&self, mut conversions: Conversions<'o>, operands: &[Value]) -> Conversions<'o> {
         let mut to_convert = Vec::new();
         for (k, &value) in operands.iter().enumerate() {
             let ty = &conversions.operands[k];
             let is_factor = reads_as_stored(conversions.op, k) && self.narrow.contains(&value);
-            let is_constant = self.new.constant_value(self.places[&value]).is_some();
-            let is_there = self.dtype(value) == NARROW || self.converted.contains_key(&(value, NARROW));
+            let constant = self.new.constant_value(self.places[&value]);
+            let is_there = self.dtype(value) == self.narrow_type
+                || self.converted.contains_key(&(value, self.narrow_type));
             match is_factor {
-                true if is_there || is_constant => conversions.widened.push(k),
-                true if self.is_view(value) => {}
+                true if is_there => conversions.widened.push(k),
+                true if constant.is_some_and(|tensor| fits(tensor, self.narrow_type)) => {
+                    conversions.widened.push(k)
+                }
+                true if constant.is_some() || self.is_view(value) => {}
                 true => to_convert.push(k),
-                false if ty.dtype == WIDE && self.dtype(value) == NARROW => conversions.widened.push(k),
+                false if ty.dtype == WIDE && self.dtype(value) == self.narrow_type => {
+                    conversions.widened.push(k)
+                }
                 false => {}
             }
         }
         for k in to_convert {
             let mut with = conversions.clone();
             with.widened.push(k);
-            let (wide, narrow) = (&with.operands[k], with.operands[k].with_dtype(NARROW));
-            let cast = self.cost.cost(&Cast { to: NARROW }.into(), std::slice::from_ref(wide), &[narrow]);
+            let (wide, narrow) = (&with.operands[k], with.operands[k].with_dtype(self.narrow_type));
+            let cast =
+                self.cost.cost(&Cast { to: self.narrow_type }.into(), std::slice::from_ref(wide), &[narrow]);
             if with.cost(self.cost) + cast < conversions.cost(self.cost) {
                 conversions = with;
             }
@@ -195,6 +225,7 @@ impl<'g> Storing<'g> {
 /// `op` over operands of which those in `widened` are narrow, and with a result that is rounded to be so if `round`.
 #[derive(Clone)]
 struct Conversions<'o> {
+    narrow_type: DType,
     op: &'o AnyOp,
     operands: &'o [TensorType],
     result: &'o TensorType,
@@ -205,11 +236,11 @@ struct Conversions<'o> {
 impl Conversions<'_> {
     fn cost(&self, cost: &dyn CostModel) -> f64 {
         let stored = |(k, ty): (usize, &TensorType)| match self.widened.contains(&k) {
-            true => ty.with_dtype(NARROW),
+            true => ty.with_dtype(self.narrow_type),
             false => ty.clone(),
         };
         let operands: Vec<TensorType> = self.operands.iter().enumerate().map(stored).collect();
-        let result = if self.round { self.result.with_dtype(NARROW) } else { self.result.clone() };
+        let result = if self.round { self.result.with_dtype(self.narrow_type) } else { self.result.clone() };
         cost.cost(&self.op(), &operands, &[result])
     }
 
@@ -245,7 +276,7 @@ impl Conversions<'_> {
             }
         }
         if self.round {
-            (fused.epilogue, fused.dtype) = (fused.epilogue.cast(NARROW), NARROW);
+            (fused.epilogue, fused.dtype) = (fused.epilogue.cast(self.narrow_type), self.narrow_type);
         }
         fused.into()
     }
@@ -286,6 +317,14 @@ fn narrow(graph: &Graph) -> HashSet<Value> {
 fn reads_as_stored(op: &AnyOp, operand: usize) -> bool {
     let worked_on = matches!(op, AnyOp::Fused(fused) if fused.prologues.iter().any(|prologue| prologue.operand == operand));
     factors(op).contains(&operand) && !worked_on
+}
+
+/// Whether what is finite stays so.
+fn fits(tensor: &Tensor, dtype: DType) -> bool {
+    tensor
+        .scalars()
+        .map(Scalar::as_f64)
+        .all(|x| !x.is_finite() || Scalar::from_f64(dtype, x).as_f64().is_finite())
 }
 
 /// To nearest, ties to even.

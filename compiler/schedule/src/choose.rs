@@ -132,8 +132,8 @@ pub(crate) fn lanes(flat: &Flat, target: &Target) -> usize {
             false
         });
     }
-    // Few machines convert vectors of half floats (bfloat16 is a shift), 32-bit ones have no 64-bit lanes.
-    if half || widest > target.pointer_bits || target.vector.bits < 2 * widest {
+    // Some machines do not convert vectors of half floats (bfloat16 is a shift), 32-bit ones have no 64-bit lanes.
+    if half && !target.vector.half || widest > target.pointer_bits || target.vector.bits < 2 * widest {
         return 1;
     }
     (target.vector.bits / widest) as usize
@@ -179,7 +179,7 @@ pub(crate) fn lane_steps(flat: &Flat, vector_axis: Option<usize>, lanes: usize, 
     let side_by_side = |(buffer, address): &(BufferId, Affine)| {
         let stored = flat.operands[buffer.0 as usize].dtype;
         let shared = vector_axis.is_some_and(|along| moves(address, along) == 0);
-        shared && stored == flat.folded && moves(address, axis) == 1
+        shared && computed(stored) == flat.folded && moves(address, axis) == 1
     };
     target.vector.lane_operand
         && lanes > 1

@@ -28,6 +28,7 @@ fn target(fma: bool, round: bool) -> Target {
             masked: false,
             broadcast_operand: false,
             lane_operand: false,
+            half: false,
         },
         caches: vec![],
         costs: Costs::default(),

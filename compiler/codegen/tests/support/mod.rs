@@ -127,6 +127,7 @@ pub fn host() -> Target {
         masked: wide,
         broadcast_operand: wide,
         lane_operand: false,
+        half: false,
     };
     target
 }
@@ -147,6 +148,7 @@ pub fn target(triple: &str, cpu: &str, features: &str, abi: &str, pointer_bits: 
             masked: false,
             broadcast_operand: false,
             lane_operand: false,
+            half: false,
         },
         caches: vec![],
         costs: targets::Costs::default(),

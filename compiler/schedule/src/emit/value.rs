@@ -151,7 +151,6 @@ impl Emitter<'_> {
 
     /// What lies at `address` (over axes), bound to a register; from the packed constant where there is one.
     fn load(&mut self, buffer: BufferId, address: &Affine, place: Place) -> (Expr, usize) {
-        let dtype = self.flat.operands[buffer.0 as usize].dtype;
         let packed = self.packings.iter().find(|(p, _)| p.buffer == buffer && p.address == *address);
         let (buffer, index, lanes, valid) = match packed {
             Some((packing, packed)) => {
@@ -161,7 +160,7 @@ impl Emitter<'_> {
             None => {
                 let along = |axis| address.coefficient(&Expr::Axis(axis)) != 0;
                 let lanes = if self.schedule.vector_axis.is_some_and(along) { place.lanes } else { 1 };
-                let together = self.together.clone().filter(|_| lanes == 1 && computed(dtype) == dtype);
+                let together = self.together.clone().filter(|_| lanes == 1);
                 if let Some(together) = together.filter(|of| address.coefficient(&Expr::Axis(of.axis)) == 1) {
                     return (self.lane(buffer, address, place, together), 1);
                 }
@@ -169,8 +168,7 @@ impl Emitter<'_> {
             }
         };
         let load = Expr::Load { buffer, index: Box::new(index), lanes, valid };
-        let value = if computed(dtype) == dtype { load } else { load.cast(computed(dtype)) };
-        (self.bind(Type { dtype: computed(dtype), lanes }, value), lanes)
+        (self.loaded(buffer, load, lanes), lanes)
     }
 
     /// What a step reads as its lane of what all of them read.
@@ -179,10 +177,18 @@ impl Emitter<'_> {
         let here = std::mem::replace(&mut self.axes[axis], first);
         let index = Box::new(self.address(address, place));
         self.axes[axis] = here;
-        let dtype = self.flat.operands[buffer.0 as usize].dtype;
         let load = Expr::Load { buffer, index, lanes: steps, valid: steps };
-        let vector = self.bind(Type { dtype, lanes: steps }, load);
+        let vector = self.loaded(buffer, load, steps);
+        let dtype = computed(self.buffers[buffer.0 as usize].dtype);
         self.bind(Type::scalar(dtype), Expr::Lane { value: Box::new(vector), lane: step })
+    }
+
+    /// A load as what is computed with, bound to a register.
+    fn loaded(&mut self, buffer: BufferId, load: Expr, lanes: usize) -> Expr {
+        let stored = self.buffers[buffer.0 as usize].dtype;
+        let dtype = computed(stored);
+        let value = if dtype == stored { load } else { load.cast(dtype) };
+        self.bind(Type { dtype, lanes }, value)
     }
 
     /// A read that stands behind a question about indices: decided now, or asked at run time around the read.
