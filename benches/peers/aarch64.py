@@ -215,7 +215,8 @@ def main():
             print(f"| {name} | {' | '.join(cells)} | {'' if theirs is None else f'{theirs / ours:.2f}'} |", flush=True)
     if ratios:
         print(f"| geometric mean | | | {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} |")
-    print(f"\nInstructions of one inference, one thread, {options.target}; an Identity of one number takes ONNX Runtime {least:,}.")
+    print(f"\nInstructions of one inference, one thread, {options.target}; "
+          f"an Identity of one number takes ONNX Runtime {least:,}.")
     print(f"{version(options.onnxc)}; {runtime}; {version('qemu-aarch64').splitlines()[0]}.\n")
     for reason in reasons:
         print(f"- {reason}")
