@@ -59,6 +59,9 @@ pub(crate) struct Emitter<'a> {
     /// The body without the guards that surround it; outside them nothing is added to the fold.
     body: Expr,
     guards: Vec<Guard>,
+    /// What a sum begins with, if not zero, and what is done with it after.
+    start: Option<Expr>,
+    finish: Expr,
     /// How products are summed, where the schedule sums them in groups.
     dot: Option<Dot>,
     /// The place on each axis: of the tile's first element for the tile's axes, of this step for the others.
@@ -120,6 +123,7 @@ impl<'a> Emitter<'a> {
         let (guards, body) = guard::of(flat);
         let dot = dot::fitting(flat, schedule.vector_axis, schedule.lanes, target)
             .filter(|dot| dot.group == schedule.group);
+        let (start, finish) = tile::begun(flat, schedule);
         Emitter {
             flat,
             schedule,
@@ -130,6 +134,8 @@ impl<'a> Emitter<'a> {
             packings,
             body,
             guards,
+            start,
+            finish,
             dot,
             axes: vec![Expr::int(0); flat.axes.len()],
             panels: HashMap::new(),

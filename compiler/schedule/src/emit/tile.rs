@@ -18,7 +18,7 @@ impl Emitter<'_> {
             (None, _) => {
                 for place in self.places() {
                     let (value, lanes) = self.value(&self.flat.body.clone(), place, None);
-                    let value = match self.flat.finish {
+                    let value = match self.finish {
                         Expr::Folded => value,
                         _ => self.bind(Type { dtype: computed(self.flat.folded), lanes }, value),
                     };
@@ -27,12 +27,15 @@ impl Emitter<'_> {
                 }
             }
             (Some(fold), None) => {
-                let identity =
-                    self.constant_vector(fold.identity(computed(self.flat.folded)), self.schedule.lanes);
                 let ty = Type { dtype: computed(self.flat.folded), lanes: self.schedule.lanes };
                 let places = self.places();
-                let accumulators: Vec<Reg> =
-                    places.iter().map(|_| self.register(ty, identity.clone())).collect();
+                let accumulators: Vec<Reg> = places
+                    .iter()
+                    .map(|&place| {
+                        let start = self.start(fold, place);
+                        self.register(ty, start)
+                    })
+                    .collect();
                 let axes: Vec<usize> = self.flat.axes_where(true).collect();
                 self.shares = self.shares();
                 self.reduction(fold, &axes, &accumulators);
@@ -63,8 +66,16 @@ impl Emitter<'_> {
         (0..self.rows).flat_map(row).collect()
     }
 
+    /// What an accumulator holds before the first step.
+    fn start(&mut self, fold: Fold, place: Place) -> Expr {
+        match self.start.clone() {
+            Some(start) => self.widened(&start, place),
+            None => self.constant_vector(fold.identity(computed(self.flat.folded)), place.lanes),
+        }
+    }
+
     fn finished(&mut self, folded: (Expr, usize), place: Place) -> (Expr, usize) {
-        let finish = self.flat.finish.clone();
+        let finish = self.finish.clone();
         self.value(&finish, place, Some(folded))
     }
 
@@ -317,6 +328,42 @@ impl Emitter<'_> {
                 );
             }
         }
+    }
+}
+
+/// The constant that a sum's finish adds first (a bias), for the sum to begin with, and what is left of the finish.
+pub(super) fn begun(flat: &Flat, schedule: &Schedule) -> (Option<Expr>, Expr) {
+    let horizontal = schedule.vector_axis.is_some_and(|axis| flat.axes[axis].reduction);
+    let mut folded = 0;
+    flat.finish.any(&mut |node| {
+        folded += usize::from(*node == Expr::Folded);
+        false
+    });
+    let fits = flat.fold == Some(Fold::Sum) && computed(flat.folded).is_float() && !horizontal && folded == 1;
+    let constant = |expr: &Expr| match expr {
+        Expr::Load { buffer, .. } => {
+            let operand = &flat.operands[buffer.0 as usize];
+            operand.constant && operand.dtype == computed(flat.folded)
+        }
+        _ => false,
+    };
+    let mut start: Option<Expr> = None;
+    let rest = flat.finish.rewrite(&mut |node| {
+        let Expr::Binary(Binary::Add, a, b) = node else { return None };
+        let added = match (&**a, &**b) {
+            (Expr::Folded, added) | (added, Expr::Folded) if constant(added) => added,
+            _ => return None,
+        };
+        // What is added to the sum of both comes later.
+        if start.is_some() {
+            return None;
+        }
+        start = Some(added.clone());
+        Some(Expr::Folded)
+    });
+    match start {
+        Some(_) if fits => (start, rest),
+        _ => (None, flat.finish.clone()),
     }
 }
 
