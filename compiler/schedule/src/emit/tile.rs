@@ -4,6 +4,7 @@ use ir::DType;
 use loops::affine::Affine;
 use loops::{Binary, Expr, Fold, Reg, Stmt, Type, Unary};
 
+use super::guard::index_condition;
 use super::value::{Place, Together};
 use super::{Emitter, computed};
 use crate::Schedule;
@@ -334,12 +335,15 @@ impl Emitter<'_> {
 /// The constant that a sum's finish adds first (a bias), for the sum to begin with, and what is left of the finish.
 pub(super) fn begun(flat: &Flat, schedule: &Schedule) -> (Option<Expr>, Expr) {
     let horizontal = schedule.vector_axis.is_some_and(|axis| flat.axes[axis].reduction);
-    let mut folded = 0;
+    let (mut folded, mut asks) = (0, false);
     flat.finish.any(&mut |node| {
         folded += usize::from(*node == Expr::Folded);
+        // What is only read where a question says so is not read before it.
+        asks |= matches!(node, Expr::Select { condition, .. } if index_condition(condition));
         false
     });
-    let fits = flat.fold == Some(Fold::Sum) && computed(flat.folded).is_float() && !horizontal && folded == 1;
+    let is_sum = flat.fold == Some(Fold::Sum) && computed(flat.folded).is_float();
+    let fits = is_sum && !horizontal && !asks && folded == 1;
     let constant = |expr: &Expr| match expr {
         Expr::Load { buffer, .. } => {
             let operand = &flat.operands[buffer.0 as usize];
