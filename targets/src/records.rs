@@ -3,7 +3,13 @@
 
 use crate::Target;
 
-const RECORDS: &[(&str, &str)] = &[];
+const RECORDS: &[(&str, &str)] = &[
+    ("cortex-a53", include_str!("../records/cortex-a53.jsonl")),
+    ("cortex-m4f", include_str!("../records/cortex-m4f.jsonl")),
+    ("cortex-m55", include_str!("../records/cortex-m55.jsonl")),
+    ("cortex-m7", include_str!("../records/cortex-m7.jsonl")),
+    ("rv64gcv", include_str!("../records/rv64gcv.jsonl")),
+];
 
 impl Target {
     /// The text of the records that come with the compiler for a target of this name; empty where there are none.

@@ -463,6 +463,8 @@ pub struct Bench {
     #[command(flatten)]
     pub target: TargetArgs,
     #[command(flatten)]
+    pub records: RecordsArgs,
+    #[command(flatten)]
     pub rewriting: RewritingArgs,
     /// Where the compiled code runs [default: host if the target is this machine, else qemu].
     #[arg(long, value_enum)]

@@ -7,12 +7,13 @@ use serde::Serialize;
 use targets::Target;
 
 use crate::cli::{self, On};
-use crate::compile::Options;
+use crate::compile::{Artifact, Options};
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::execute::{self, Loaded};
 use crate::metadata::{Kernel, Metadata};
 use crate::picture;
 use crate::random;
+use crate::records;
 use crate::roofline::{self, Ceilings, Timed};
 use crate::table::{grouped, table, time};
 use crate::terminal::{Progress, Report};
@@ -41,6 +42,8 @@ pub struct Benched {
     /// With --per-node in an emulator: the kernels in the order in which they run.
     counted: Vec<Counted>,
     page: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Diagnostic>,
 }
 
 /// A kernel whose instructions were counted.
@@ -59,6 +62,7 @@ struct Subject {
     target: Target,
     object: Vec<u8>,
     archive: Vec<u8>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// `onnxc bench`: how long a model takes, and with `--per-node` each of its kernels.
@@ -90,6 +94,8 @@ fn written(arguments: &cli::Bench) -> Result<Subject, Diagnostic> {
     let compiles = target.is_some()
         || target_triple.is_some()
         || *threads != 1
+        || !arguments.records.records.is_empty()
+        || arguments.records.no_records
         || !arguments.model.pins.words().is_empty()
         || !arguments.rewriting.is_usual();
     let dir = &arguments.model.model;
@@ -107,7 +113,7 @@ fn written(arguments: &cli::Bench) -> Result<Subject, Diagnostic> {
     }
     let object = written.object()?;
     let Written { metadata, target, archive, .. } = written;
-    Ok(Subject { metadata, target, object, archive })
+    Ok(Subject { metadata, target, object, archive, warnings: vec![] })
 }
 
 fn compiled(arguments: &cli::Bench, progress: &Progress) -> Result<Subject, Diagnostics> {
@@ -119,14 +125,18 @@ fn compiled(arguments: &cli::Bench, progress: &Progress) -> Result<Subject, Diag
     // Before the work, not after.
     let place = place(arguments, &target)?;
     let say = |stage| progress.say(stage);
+    let (records, mut warnings) = records::load(&arguments.records, &target)?;
     let options = Options {
         pins: arguments.model.pins.options(),
+        records,
         rewriting: arguments.rewriting.options(),
         steps: per_node(arguments) && place == On::Host,
         ..Options::default()
     };
     let artifact = crate::compile(&arguments.model.model, &target, &options, &mut Watch::new(&[], &say))?;
-    Ok(Subject { metadata: artifact.metadata, target, object: artifact.object, archive: artifact.archive })
+    warnings.extend(artifact.warnings);
+    let Artifact { metadata, object, archive, .. } = artifact;
+    Ok(Subject { metadata, target, object, archive, warnings })
 }
 
 /// In this process what is for exactly this machine, else in the emulator.
@@ -225,6 +235,7 @@ impl Benched {
             kernels: vec![],
             counted: vec![],
             page: None,
+            warnings: subject.warnings.clone(),
         }
     }
 
@@ -242,7 +253,11 @@ impl Benched {
     }
 }
 
-impl Report for Benched {}
+impl Report for Benched {
+    fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+}
 
 impl fmt::Display for Benched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
