@@ -1,5 +1,9 @@
 //! The default schedule: good without tuning, from the target's description alone, and always the same.
 
+mod order;
+
+pub(crate) use order::WORTH_THREADS;
+
 use ir::DType;
 use loops::affine::Affine;
 use loops::{Binary, BufferId, Expr};
@@ -7,7 +11,7 @@ use targets::Target;
 
 use crate::emit::computed;
 use crate::flat::{Flat, dtype_of, loads};
-use crate::{Loop, Schedule, dot, estimate, math, pack, winograd};
+use crate::{Schedule, dot, estimate, math, pack, winograd};
 
 /// The default schedule in the form that the cost model likes best.
 pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
@@ -50,63 +54,10 @@ pub(crate) fn around(flat: &Flat, schedule: &Schedule, target: &Target) -> Sched
     schedule.group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
     schedule.unrolled_axes = unrolled_axes(flat, &schedule, target);
     schedule.unroll = unroll(flat, &schedule, target);
-    schedule.order = shared_out(flat, &schedule, target);
+    schedule.order = order::shared_out(flat, &schedule, target);
     schedule.prefetch = prefetch(flat, &schedule, target);
-    schedule.parallel = parallel(flat, &schedule, target);
+    schedule.parallel = order::parallel(flat, &schedule, target);
     schedule
-}
-
-/// Cycles that a kernel takes at least to be worth handing to other threads, which takes some thousands.
-pub(crate) const WORTH_THREADS: f64 = 30_000.0;
-
-/// Whether there is work for several threads, and a loop around all of it to share out.
-fn parallel(flat: &Flat, schedule: &Schedule, target: &Target) -> bool {
-    let several = schedule.order.first().is_some_and(|&outer| {
-        let (extent, step) = steps(flat, schedule, outer);
-        extent > step
-    });
-    target.threads > 1 && several && estimate::of(flat, schedule, target).cycles(target) >= WORTH_THREADS
-}
-
-/// What a loop goes over, and by how much.
-fn steps(flat: &Flat, schedule: &Schedule, one: Loop) -> (usize, usize) {
-    match one {
-        Loop::Axis(axis) if Some(axis) == schedule.vector_axis => {
-            (flat.axes[axis].extent, schedule.lanes * schedule.vectors)
-        }
-        Loop::Axis(axis) if Some(axis) == schedule.tile_axis => (flat.axes[axis].extent, schedule.tile),
-        Loop::Axis(axis) => (flat.axes[axis].extent, 1),
-        Loop::Panel { axis, step } => (flat.axes[axis].extent, step),
-    }
-}
-
-/// The share of its time that each of `threads` works, if a loop is shared out among them.
-fn balance(flat: &Flat, schedule: &Schedule, one: Loop, threads: usize) -> f64 {
-    let (extent, step) = steps(flat, schedule, one);
-    let most = extent.div_ceil(step).div_ceil(threads) * step;
-    extent as f64 / (threads * most).max(1) as f64
-}
-
-/// Occupied for this share of the time, threads gain less by another outer loop than caches lose by it.
-const BALANCED: f64 = 0.8;
-
-/// The loops in the order that is best for one thread, but with one outermost that keeps all of them occupied.
-fn shared_out(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
-    let mut order = order(flat, schedule, target);
-    let balance = |one: &Loop| balance(flat, schedule, *one, target.threads);
-    let Some(first) = order.first().filter(|_| target.threads > 1).map(balance) else { return order };
-    if first >= BALANCED {
-        return order;
-    }
-    let panelled =
-        |axis: usize| order.iter().any(|one| matches!(one, Loop::Panel { axis: of, .. } if *of == axis));
-    // The loop within a panel goes over the panel alone.
-    let whole = |one: &Loop| !matches!(one, Loop::Axis(axis) if panelled(*axis));
-    let outer = (0..order.len())
-        .filter(|&k| whole(&order[k]))
-        .reduce(|best, k| if balance(&order[k]) > balance(&order[best]).min(BALANCED) { k } else { best });
-    order[..=outer.unwrap_or(0)].rotate_right(1);
-    order
 }
 
 /// Whether packed constants come from afar: there is a shared cache behind one that does not hold them.
@@ -439,73 +390,4 @@ fn unroll(flat: &Flat, schedule: &Schedule, target: &Target) -> usize {
     let most = 16usize.div_ceil(schedule.tile * schedule.vectors);
     let steps = flat.axes[inner].extent / schedule.group;
     [4, 2].into_iter().find(|&u| u <= most && steps.is_multiple_of(u)).unwrap_or(1)
-}
-
-/// The loops around the register tile, so that what is read again is still in a near cache.
-fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
-    let vector_axis = schedule.vector_axis.filter(|&axis| !flat.axes[axis].reduction);
-    let packings = pack::packings(flat, schedule);
-    let special = |axis: usize| Some(axis) == vector_axis || Some(axis) == schedule.tile_axis;
-    let packed_outer = |axis: usize| packings.iter().any(|p| p.outer.contains(&axis)) && !special(axis);
-    let outer = flat.axes_where(false).filter(|&a| packed_outer(a)).map(Loop::Axis);
-    let others: Vec<Loop> =
-        flat.axes_where(false).filter(|&a| !special(a) && !packed_outer(a)).map(Loop::Axis).collect();
-    let vector = vector_axis.map(Loop::Axis);
-    let tile = schedule.tile_axis.map(Loop::Axis);
-    let loads = Loads::of(&flat.body, vector_axis, schedule.tile_axis, target);
-
-    let constants: usize =
-        packings.iter().map(|p| p.len() * flat.operands[p.buffer.0 as usize].dtype.bytes()).sum();
-    let moving: Vec<&crate::Operand> = flat.operands.iter().filter(|o| !o.constant).collect();
-    let activations: usize = moving.iter().map(|o| o.len * o.dtype.bytes()).max().unwrap_or(0);
-    let cache = |level: usize| target.caches.get(level).map_or(usize::MAX, |cache| cache.bytes);
-    let mut order: Vec<Loop> = outer.collect();
-    // The lines that a few elements are read from, across, are read to their ends before the next few.
-    let across = vector_axis.filter(|_| schedule.lanes == 1 && !target.caches.is_empty());
-    let across = across.and_then(|axis| read_across(flat, axis)).map(Loop::Axis);
-    if let Some(along) = across.filter(|along| others.contains(along)) {
-        order.extend(others.into_iter().filter(|other| *other != along));
-        order.extend(vector);
-        order.push(along);
-    } else if loads.both > 0 || constants == 0 || constants <= cache(0) / 2 {
-        // Every load moves with the vectors (depthwise, pooling, maps), or all constants stay near: the inputs of
-        // one row are used up before the next.
-        // Rows that a window looks at are still near when it moves on: all of them, or those of one vector.
-        let from_afar = others.last().is_some_and(|rows| {
-            let Loop::Axis(rows) = *rows else { return false };
-            let window = flat.axes_where(true).find(|&axis| slides(flat, axis, rows));
-            let looked_at = |axis: usize| activations / flat.axes[rows].extent * flat.axes[axis].extent;
-            window.is_some_and(|axis| looked_at(axis) > cache(0) / 2) && activations <= cache(1) / 2
-        });
-        if loads.both > 0 && from_afar {
-            order.extend(vector);
-            order.extend(others);
-            order.extend(tile);
-            return order;
-        }
-        order.extend(others);
-        if loads.both > 0 || constants == 0 {
-            order.extend(vector);
-            order.extend(tile);
-        } else {
-            order.extend(tile);
-            order.extend(vector);
-        }
-    } else {
-        // One block of constants for as many rows as fit the second cache.
-        let first = others.first().copied().or(tile);
-        if let Some(Loop::Axis(axis)) = first.filter(|_| activations > cache(1) / 2) {
-            let extent = flat.axes[axis].extent;
-            let panels = activations.div_ceil(cache(1) / 2).next_multiple_of(target.threads);
-            let unit = if Some(axis) == schedule.tile_axis { schedule.tile } else { 1 };
-            let step = extent.div_ceil(panels).next_multiple_of(unit);
-            if step < extent {
-                order.push(Loop::Panel { axis, step });
-            }
-        }
-        order.extend(vector);
-        order.extend(others);
-        order.extend(tile);
-    }
-    order
 }
