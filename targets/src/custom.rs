@@ -116,22 +116,14 @@ fn abi(arch: Arch, features: &Features) -> String {
 }
 
 fn describe(arch: Arch, triple: &str, features: &Features) -> (FloatUnit, Vector) {
-    let no_vector = Vector {
-        bits: 0,
-        registers: 0,
-        masked: false,
-        broadcast_operand: false,
-        lane_operand: false,
-        half: false,
-    };
     match arch {
         Arch::X86_64 => x86(features),
         Arch::Aarch64 => (
             FloatUnit { bits: 64, fma: true, round: true, registers: 32 },
-            Vector { bits: 128, registers: 32, lane_operand: true, half: true, ..no_vector },
+            Vector { bits: 128, registers: 32, lane_operand: true, half: true, ..Vector::NONE },
         ),
-        Arch::Arm => arm(triple, features, no_vector),
-        Arch::Riscv32 | Arch::Riscv64 => riscv(features, no_vector),
+        Arch::Arm => arm(triple, features),
+        Arch::Riscv32 | Arch::Riscv64 => riscv(features),
     }
 }
 
@@ -157,7 +149,7 @@ fn x86(features: &Features) -> (FloatUnit, Vector) {
     )
 }
 
-fn arm(triple: &str, features: &Features, no_vector: Vector) -> (FloatUnit, Vector) {
+fn arm(triple: &str, features: &Features) -> (FloatUnit, Vector) {
     let mve = features.has("mve.fp");
     let application =
         triple.starts_with("armv7-") || triple.starts_with("armv7a-") || triple.starts_with("armv8");
@@ -175,14 +167,14 @@ fn arm(triple: &str, features: &Features, no_vector: Vector) -> (FloatUnit, Vect
     };
     let float = FloatUnit { bits, fma, round, registers: if bits > 0 { 32 } else { 0 } };
     let vector = match () {
-        () if mve => Vector { bits: 128, registers: 8, masked: true, ..no_vector },
-        () if neon => Vector { bits: 128, registers: 16, ..no_vector },
-        () => no_vector,
+        () if mve => Vector { bits: 128, registers: 8, masked: true, ..Vector::NONE },
+        () if neon => Vector { bits: 128, registers: 16, ..Vector::NONE },
+        () => Vector::NONE,
     };
     (float, vector)
 }
 
-fn riscv(features: &Features, no_vector: Vector) -> (FloatUnit, Vector) {
+fn riscv(features: &Features) -> (FloatUnit, Vector) {
     let vectors = features.has("v");
     let bits = match () {
         () if vectors || features.has("d") => 64,
@@ -200,9 +192,9 @@ fn riscv(features: &Features, no_vector: Vector) -> (FloatUnit, Vector) {
     // Four registers as one, as in the presets.
     let bits = 4 * length.unwrap_or(128);
     let vector = if vectors {
-        Vector { bits: bits.min(2048), registers: 8, masked: true, ..no_vector }
+        Vector { bits: bits.min(2048), registers: 8, masked: true, ..Vector::NONE }
     } else {
-        no_vector
+        Vector::NONE
     };
     (float, vector)
 }

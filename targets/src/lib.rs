@@ -113,6 +113,18 @@ pub struct Vector {
     pub half: bool,
 }
 
+impl Vector {
+    /// Of a machine that has none.
+    pub const NONE: Vector = Vector {
+        bits: 0,
+        registers: 0,
+        masked: false,
+        broadcast_operand: false,
+        lane_operand: false,
+        half: false,
+    };
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cache {

@@ -1,9 +1,9 @@
 //! Narrow storage: what convolutions and matrix products read is kept in half as many bits.
 //!
 //! No equality, and therefore no rule: results change. Every `F32` tensor that a product is taken of is stored as
-//! bfloat16 or as a half float, rounded once to nearest even where it is computed; weights are rounded at compile time. Products are
-//! exact in `F32` and are summed there, as all other arithmetic is done in `F32`: kernels widen what they read and
-//! round what they store. Inputs and outputs of the model stay as they are.
+//! bfloat16 or as a half float, rounded once to nearest even where it is computed; weights are rounded at compile time.
+//! Products are exact in `F32` and are summed there, as all other arithmetic is done in `F32`: kernels widen what they
+//! read and round what they store. Inputs and outputs of the model stay as they are.
 
 use std::collections::{HashMap, HashSet};
 
@@ -152,9 +152,9 @@ impl<'g> Storing<'g> {
         Ok(())
     }
 
-    /// With all operands narrow that products are taken of; but what would have to be converted first (an input of the
-    /// model) only if that pays, and weights only if none becomes infinite. It does not pay for what is seen in another order than it is stored in, an image in NCHW
-    /// most of all: it would be converted element by element.
+    /// With all operands narrow that products are taken of; but weights only if none becomes infinite, and what would
+    /// have to be converted first (an input of the model) only if that pays. It does not for what is seen in another
+    /// order than it is stored in, an image in NCHW most of all: it would be converted element by element.
     fn cheapest<'o>(&self, mut conversions: Conversions<'o>, operands: &[Value]) -> Conversions<'o> {
         let mut to_convert = Vec::new();
         for (k, &value) in operands.iter().enumerate() {

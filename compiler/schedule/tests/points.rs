@@ -345,6 +345,43 @@ fn what_four_steps_share_is_loaded_once() {
     assert_eq!(text.lines().filter(single).count(), 0, "{text}");
 }
 
+/// A sum begins with the first constant that is added to it; the second is added after.
+#[test]
+fn a_sum_of_two_constants_more_has_both() {
+    let body = read(0, &[axis(0), axis(2)]) * read(1, &[axis(2), axis(1)]);
+    let finish = Expr::Folded + read(2, &[axis(1)]) + read(3, &[axis(1)]);
+    let stage = Stage::reduce(DType::F32, [7, 20], Fold::Sum, [5], body).finished(DType::F32, &finish);
+    let constants = [&[5, 20][..], &[20], &[20]].map(|shape| (f32s(shape), true));
+    let case = Case { stage, operands: [(f32s(&[7, 5]), false)].into_iter().chain(constants).collect() };
+    for name in ["x86-64-v4", "cortex-a53", "cortex-m4f"] {
+        let target = Target::preset(name).unwrap();
+        let workload = case.workload();
+        let space = Space::new(&workload, &target);
+        let kernel = lower_by(&workload, space.default_schedule(), &target).unwrap();
+        case.holds(&kernel);
+        let starts =
+            kernel.nest.to_string().lines().filter(|line| line.contains("broadcast<16>(0.0)")).count();
+        assert_eq!(starts, 0, "{name}: a sum begins with its bias\n{}", kernel.nest);
+    }
+}
+
+/// One block of weights is no work for two threads, the rows of the map are.
+#[test]
+fn the_outermost_loop_keeps_threads_occupied() {
+    let body = read(0, &[axis(0), axis(2)]) * read(1, &[axis(2), axis(1)]);
+    let stage = Stage::reduce(DType::F32, [196, 64], Fold::Sum, [384], body);
+    let case = Case { stage, operands: vec![(f32s(&[196, 384]), false), (f32s(&[384, 64]), true)] };
+    let workload = case.workload();
+    let schedule = |threads: usize| {
+        let target = Target { threads, ..Target::preset("x86-64-v4").unwrap() };
+        Space::new(&workload, &target).default_schedule().clone()
+    };
+    let (alone, shared) = (schedule(1), schedule(2));
+    assert_eq!(alone.order.first(), Some(&Loop::Axis(1)), "{alone:?}");
+    assert!(!alone.parallel && shared.parallel, "{shared:?}");
+    assert_eq!(shared.order.first(), Some(&Loop::Axis(0)), "{shared:?}");
+}
+
 /// Vectors along a reduction that leave something over, behind a padding guard: what is left asks the guard, too.
 #[test]
 fn what_is_left_of_a_horizontal_sum_asks_the_guard() {
