@@ -88,6 +88,15 @@ fn a_tuned_model_is_no_slower_right_and_the_same_again() {
         instructions(&before)
     );
 
+    // What is timed is what would be compiled.
+    let benched = |records: &str| {
+        let json = ok(folder, &format!("bench MODEL --target {TARGET} {records}"));
+        json["instructions"].as_u64().unwrap()
+    };
+    let (with, without) = (benched("--records a.jsonl"), benched("--no-records"));
+    let gained = instructions(&before) - instructions(&after);
+    assert_eq!(without - with, gained, "bench sees the gain that verify does");
+
     // Same records, same bytes.
     for out in ["one", "two"] {
         ok(folder, &format!("compile MODEL --target {TARGET} --records a.jsonl -o {out}"));
@@ -125,6 +134,8 @@ fn records_that_do_not_fit_are_told_and_left() {
     ] {
         assert!(codes(&compiled(TARGET, &text)).contains(&code), "{code}");
         assert_eq!(fs::read(folder.join("out/libcnn.a")).unwrap(), plain, "{code}");
+        let benched = ok(folder, &format!("bench MODEL --target {TARGET} --records records.jsonl"));
+        assert!(codes(&benched).contains(&code), "bench tells {code}, too");
     }
     assert_eq!(codes(&compiled("cortex-m3", &good)), ["W0102"]);
     assert_eq!(codes(&compiled(TARGET, &good)), [""; 0]);
