@@ -7,7 +7,7 @@
 /* Rounds of an empty loop before a waiting worker sleeps: some tens of microseconds, as long as a short kernel. */
 enum { SPINS = 20000 };
 
-/* Pieces per thread: enough to even out uneven ones, few enough to cost nothing. */
+/* Pieces of a thread's share of a loop: what others can take off a thread that is late. */
 enum { PIECES = 4 };
 
 static void relax(void)
@@ -19,18 +19,33 @@ static void relax(void)
 #endif
 }
 
-/* Takes pieces of the loop until none is left. */
-static void work(struct onnxc_pool *pool)
+/* Runs a piece; pieces are as even as whole iterations allow. */
+static void run(struct onnxc_pool *pool, int64_t piece)
 {
-    for (;;) {
-        int32_t first = __atomic_load_n(&pool->next, __ATOMIC_RELAXED);
-        int32_t last;
-        do {
-            if (first >= pool->count)
-                return;
-            last = pool->count - first > pool->chunk ? first + pool->chunk : pool->count;
-        } while (!__atomic_compare_exchange_n(&pool->next, &first, last, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    int32_t first = (int32_t)(piece * pool->count / pool->pieces);
+    int32_t last = (int32_t)((piece + 1) * pool->count / pool->pieces);
+    if (first < last)
         pool->body(pool->context, first, last);
+    __atomic_fetch_sub(&pool->unfinished, 1, __ATOMIC_RELEASE);
+}
+
+/* Takes pieces until none is left: its own, which in most loops lie where the thread worked in the loop before, then
+ * those of the others. The loop's fields are read only while a piece of it is held: they do not change before it is
+ * done. */
+static void work(struct onnxc_pool *pool, int32_t own)
+{
+    int32_t threads = pool->worker_count + 1;
+    for (int32_t k = 0; k < threads; k++) {
+        int32_t of = own + k < threads ? own + k : own + k - threads;
+        uint64_t *left = &pool->shares[of].left;
+        uint64_t seen = __atomic_load_n(left, __ATOMIC_RELAXED);
+        while ((uint32_t)seen != 0) {
+            if (!__atomic_compare_exchange_n(left, &seen, seen - 1, 1, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+                continue;
+            int32_t each = pool->pieces / threads;
+            run(pool, (int64_t)of * each + (each - (int32_t)(uint32_t)seen));
+            seen = __atomic_load_n(left, __ATOMIC_RELAXED);
+        }
     }
 }
 
@@ -67,12 +82,12 @@ static void announce(struct onnxc_pool *pool)
 static void *worker(void *argument)
 {
     struct onnxc_pool *pool = argument;
+    int32_t own = __atomic_fetch_add(&pool->started, 1, __ATOMIC_RELAXED) + 1;
     for (uint32_t round = 0;;) {
         round = next_round(pool, round);
         if (__atomic_load_n(&pool->stopped, __ATOMIC_RELAXED))
             return NULL;
-        work(pool);
-        __atomic_fetch_sub(&pool->busy, 1, __ATOMIC_RELEASE);
+        work(pool, own);
     }
 }
 
@@ -85,16 +100,19 @@ static void parallel_for(void *argument, void (*body)(void *context, int32_t fir
             body(context, 0, count);
         return;
     }
-    int32_t pieces = (pool->worker_count + 1) * PIECES;
+    int32_t threads = pool->worker_count + 1;
+    int32_t each = count > threads ? PIECES : 1;
     pool->body = body;
     pool->context = context;
     pool->count = count;
-    pool->chunk = count / pieces + (count % pieces != 0);
-    __atomic_store_n(&pool->next, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&pool->busy, pool->worker_count, __ATOMIC_RELAXED);
+    pool->pieces = each * threads;
+    __atomic_store_n(&pool->unfinished, each * threads, __ATOMIC_RELAXED);
+    uint64_t loop = (uint64_t)(pool->round + 1) << 32;
+    for (int32_t k = 0; k < threads; k++)
+        __atomic_store_n(&pool->shares[k].left, loop | (uint32_t)each, __ATOMIC_RELEASE);
     announce(pool);
-    work(pool);
-    for (int spin = 0; __atomic_load_n(&pool->busy, __ATOMIC_ACQUIRE) > 0; spin += spin < SPINS) {
+    work(pool, 0);
+    for (int spin = 0; __atomic_load_n(&pool->unfinished, __ATOMIC_ACQUIRE) > 0; spin += spin < SPINS) {
         relax();
         if (spin == SPINS)
             sched_yield();
@@ -106,8 +124,10 @@ int onnxc_pool_start(struct onnxc_pool *pool, int32_t threads)
     if (threads < 1 || threads > ONNXC_POOL_MAX_WORKERS + 1)
         return EINVAL;
     pool->worker_count = 0;
-    pool->next = 0;
-    pool->busy = 0;
+    for (int32_t k = 0; k < threads; k++)
+        pool->shares[k].left = 0;
+    pool->started = 0;
+    pool->unfinished = 0;
     pool->round = 0;
     pool->asleep = 0;
     pool->stopped = 0;

@@ -13,21 +13,30 @@ extern "C" {
 
 #define ONNXC_POOL_MAX_WORKERS 63
 
+/* What is left of a thread's share of the loop at hand, on a cache line of its own: the loop's round in the upper half,
+ * so that no piece is taken for one of another loop, and the number of pieces. */
+struct onnxc_pool_share {
+    uint64_t left;
+    uint64_t line[7];
+};
+
 /* Its memory is the application's; the fields are the pool's. It must not move while it runs. */
 struct onnxc_pool {
+    struct onnxc_pool_share shares[ONNXC_POOL_MAX_WORKERS + 1];
     pthread_t workers[ONNXC_POOL_MAX_WORKERS];
     int32_t worker_count;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    /* The loop at hand; written before `round` grows. What follows `chunk` is only accessed atomically. */
+    /* The loop at hand; written before its pieces are. */
     void (*body)(void *context, int32_t first, int32_t last);
     void *context;
     int32_t count;
-    int32_t chunk;
-    int32_t next;   /* The first iteration that nobody has taken. */
-    int32_t busy;   /* Workers that have not finished this round. */
-    uint32_t round; /* Grows with every loop. */
-    int32_t asleep; /* Workers that wait to be woken. */
+    int32_t pieces;
+    /* From here on accessed atomically while workers run. */
+    int32_t unfinished; /* Pieces. */
+    uint32_t round;     /* Grows with every loop. */
+    int32_t asleep;     /* Workers that wait to be woken. */
+    int32_t started;    /* Workers that have got their number. */
     int32_t stopped;
 };
 

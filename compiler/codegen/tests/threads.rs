@@ -13,6 +13,29 @@ const MAIN: &str = r#"
 #include <stdio.h>
 #include "onnxc_pool.h"
 
+static int32_t runs[40];
+
+static void count_runs(void *context, int32_t first, int32_t last)
+{
+    (void)context;
+    for (int32_t k = first; k < last; k++)
+        runs[k]++;
+}
+
+/* Every iteration of loops of any length once. */
+static int covers(struct onnxc_threads threads)
+{
+    for (int32_t count = 0; count <= 40; count++) {
+        for (int k = 0; k < 40; k++)
+            runs[k] = 0;
+        threads.parallel_for(threads.pool, count_runs, 0, count);
+        for (int k = 0; k < 40; k++)
+            if (runs[k] != (k < count))
+                return 0;
+    }
+    return 1;
+}
+
 struct inputs { const float *x; };
 struct outputs { float *y; };
 int32_t net_run(const struct inputs *in, const struct outputs *out, void *arena);
@@ -33,6 +56,8 @@ int main(void)
         if (onnxc_pool_start(&pool, count))
             return 2;
         struct onnxc_threads threads = onnxc_pool_threads(&pool);
+        if (!covers(threads))
+            return 5;
         out.y = threaded;
         for (int round = 0; round < 500; round++) {
             for (int k = 0; k < 1000; k++)
