@@ -21,7 +21,9 @@ fn narrow(graph: &Graph, precision: Precision, strategy: Strategy) -> Graph {
 }
 
 fn run(graph: &Graph, rewriting: rewrite::Options, inputs: &[Tensor]) -> Vec<Tensor> {
-    let (model, target) = (Model { sha256: String::new() }, Target::host().unwrap());
+    // Without caches memory counts more than time: narrow wherever that can be.
+    let target = Target { caches: vec![], ..Target::host().unwrap() };
+    let model = Model { sha256: String::new() };
     let options = Options { rewriting, ..Options::default() };
     let artifact =
         onnxc::compile_graph(graph.clone(), model, "model", &target, &options, &mut Watch::default())
@@ -107,6 +109,36 @@ fn every_product_is_of_narrow_factors_and_the_interface_stays() {
             inputs.chain(graph.outputs().iter().map(|(_, value)| graph.ty(*value).clone())).collect()
         };
         assert_eq!(types(&narrow), types(&graph));
+    }
+}
+
+/// A machine that widens numbers one by one, and has more or less memory.
+struct Widening {
+    short_of_memory: bool,
+}
+
+impl rewrite::CostModel for Widening {
+    fn cost(&self, op: &AnyOp, inputs: &[ir::TensorType], outputs: &[ir::TensorType]) -> f64 {
+        let narrow = inputs.iter().any(|ty| matches!(ty.dtype, DType::F16 | DType::BF16));
+        DefaultCost::default().cost(op, inputs, outputs) * if narrow { 4.0 } else { 1.0 }
+    }
+
+    fn short_of_memory(&self) -> bool {
+        self.short_of_memory
+    }
+}
+
+#[test]
+fn products_that_take_longer_of_narrow_factors_stay_unless_memory_is_short() {
+    for (seed, (precision, dtype)) in (0..30).flat_map(|seed| NARROW.map(|narrow| (seed, narrow))) {
+        let graph = random_cnn(seed);
+        let options = rewrite::Options { precision, strategy: Strategy::Off, ..rewrite::Options::default() };
+        let stored = |short_of_memory| {
+            let cost = Widening { short_of_memory };
+            factors(&rewrite::optimize(&graph, &cost, &options).unwrap().graph, dtype)
+        };
+        assert_eq!(stored(false).0, 0, "seed {seed}");
+        assert!(stored(true).0 > 0, "seed {seed}");
     }
 }
 

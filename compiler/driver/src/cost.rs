@@ -115,6 +115,11 @@ impl CostModel for TargetCost<'_> {
         self.known.borrow_mut().insert(key, cost);
         cost
     }
+
+    /// Microcontrollers have no caches: before large memories there are some.
+    fn short_of_memory(&self) -> bool {
+        self.target.caches.is_empty()
+    }
 }
 
 /// The sources that are no stages of the definition itself.

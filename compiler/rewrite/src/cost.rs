@@ -6,6 +6,11 @@ use ops::{AnyOp, Meaning};
 /// What it takes to compute a node once. Any unit will do; costs add up.
 pub trait CostModel {
     fn cost(&self, op: &AnyOp, inputs: &[TensorType], outputs: &[TensorType]) -> f64;
+
+    /// Whether there is so little memory that what halves it is worth more time.
+    fn short_of_memory(&self) -> bool {
+        false
+    }
 }
 
 /// A cost without a target: traffic, arithmetic, and a price for starting a kernel. The unit is one byte moved.

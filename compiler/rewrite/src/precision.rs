@@ -1,7 +1,8 @@
 //! Narrow storage: what convolutions and matrix products read is kept in half as many bits.
 //!
-//! No equality, and therefore no rule: results change. Every `F32` tensor that a product is taken of is stored as
+//! No equality, and therefore no rule: results change. An `F32` tensor that a product is taken of is stored as
 //! bfloat16 or as a half float, rounded once to nearest even where it is computed; weights are rounded at compile time.
+//! Where time counts more than memory, products that take longer so stay as they are.
 //! Products are exact in `F32` and are summed there, as all other arithmetic is done in `F32`: kernels widen what they
 //! read and round what they store. Inputs and outputs of the model stay as they are.
 
@@ -53,6 +54,8 @@ struct Storing<'g> {
     /// What is stored narrow is stored in this.
     narrow_type: DType,
     cost: &'g dyn CostModel,
+    /// Operators that take products of narrow operands.
+    multiplying: HashSet<NodeId>,
     /// The values of the old graph that products are taken of.
     narrow: HashSet<Value>,
     new: Graph,
@@ -64,11 +67,13 @@ struct Storing<'g> {
 impl<'g> Storing<'g> {
     fn new(old: &'g Graph, narrow_type: DType, cost: &'g dyn CostModel) -> Storing<'g> {
         let (places, converted) = (HashMap::new(), HashMap::new());
+        let multiplying = multiplying(old, narrow_type, cost);
         Storing {
             old,
             narrow_type,
             cost,
-            narrow: narrow(old),
+            narrow: narrow(old, &multiplying),
+            multiplying,
             new: Graph::new(old.name.clone()),
             places,
             converted,
@@ -121,7 +126,7 @@ impl<'g> Storing<'g> {
                 narrow_type: self.narrow_type,
             };
             let converted = match one_result {
-                true => self.cheapest(converted, &operands),
+                true => self.cheapest(converted, id, &operands),
                 false => converted,
             };
             for (k, &value) in operands.iter().enumerate() {
@@ -152,14 +157,20 @@ impl<'g> Storing<'g> {
         Ok(())
     }
 
-    /// With all operands narrow that products are taken of; but weights only if none becomes infinite, and what would
+    /// The operator `id` with all operands narrow that products are taken of; but weights only if none becomes infinite, and what would
     /// have to be converted first (an input of the model) only if that pays. It does not for what is seen in another
     /// order than it is stored in, an image in NCHW most of all: it would be converted element by element.
-    fn cheapest<'o>(&self, mut conversions: Conversions<'o>, operands: &[Value]) -> Conversions<'o> {
+    fn cheapest<'o>(
+        &self,
+        mut conversions: Conversions<'o>,
+        id: NodeId,
+        operands: &[Value],
+    ) -> Conversions<'o> {
+        let multiplies = self.multiplying.contains(&id);
         let mut to_convert = Vec::new();
         for (k, &value) in operands.iter().enumerate() {
             let ty = &conversions.operands[k];
-            let is_factor = reads_as_stored(conversions.op, k) && self.narrow.contains(&value);
+            let is_factor = multiplies && reads_as_stored(conversions.op, k) && self.narrow.contains(&value);
             let constant = self.new.constant_value(self.places[&value]);
             let is_there = self.dtype(value) == self.narrow_type
                 || self.converted.contains_key(&(value, self.narrow_type));
@@ -282,9 +293,30 @@ impl Conversions<'_> {
     }
 }
 
+/// By how much an operator on wide operands must be faster to be left with them: what is narrow takes half the way to
+/// memory for its other readers, too.
+const FASTER: f64 = 0.8;
+
+/// The operators that take products, and should do so of narrow operands. Not those whose form for wide ones is much
+/// faster: Winograd's, or any where numbers have to be widened one by one.
+fn multiplying(graph: &Graph, narrow_type: DType, cost: &dyn CostModel) -> HashSet<NodeId> {
+    let pays = |id: &NodeId| {
+        let node = graph.node(*id);
+        let NodeKind::Apply(op) = &node.kind else { return false };
+        let types = graph.types(&graph.operands(*id));
+        let factors: Vec<usize> = (0..types.len()).filter(|&k| reads_as_stored(op, k)).collect();
+        let with = |widened| {
+            let result = &node.types[0];
+            Conversions { narrow_type, op, operands: &types, result, widened, round: false }.cost(cost)
+        };
+        !factors.is_empty() && (cost.short_of_memory() || with(vec![]) >= FASTER * with(factors))
+    };
+    graph.order().into_iter().filter(pays).collect()
+}
+
 /// The values that products are taken of, and all that share memory with them: what is only seen differently, and
 /// parts of a whole.
-fn narrow(graph: &Graph) -> HashSet<Value> {
+fn narrow(graph: &Graph, multiplying: &HashSet<NodeId>) -> HashSet<Value> {
     let mut readers: HashMap<Value, Vec<NodeId>> = HashMap::new();
     let mut work = Vec::new();
     let mut shares: HashSet<NodeId> = HashSet::new();
@@ -296,7 +328,7 @@ fn narrow(graph: &Graph) -> HashSet<Value> {
             shares.insert(id);
             operands.iter().for_each(|&value| readers.entry(value).or_default().push(id));
         }
-        let factors = (0..operands.len()).filter(|&k| reads_as_stored(op, k));
+        let factors = (0..operands.len()).filter(|&k| multiplying.contains(&id) && reads_as_stored(op, k));
         work.extend(factors.map(|k| operands[k]));
     }
     let mut narrow = HashSet::new();

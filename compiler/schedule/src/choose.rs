@@ -11,7 +11,7 @@ use targets::Target;
 
 use crate::emit::computed;
 use crate::flat::{Flat, dtype_of, loads};
-use crate::{Schedule, dot, estimate, math, pack, winograd};
+use crate::{Operand, Schedule, dot, estimate, math, pack, winograd};
 
 /// The default schedule in the form that the cost model likes best.
 pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
@@ -174,16 +174,32 @@ pub(crate) struct Loads {
     pub vectors: usize,
     pub both: usize,
     pub operations: usize,
-    /// Of these, those that give one value for all vectors of a row: done once a row.
+    /// Of these, those that give one value for all vectors of a row, or one vector for all rows: done once for each.
     pub row_operations: usize,
+    pub vector_operations: usize,
     /// Steps that a row's load serves: [`lane_steps`].
     pub row_steps: usize,
 }
 
 impl Loads {
-    pub fn of(expr: &Expr, vector_axis: Option<usize>, tile_axis: Option<usize>, target: &Target) -> Loads {
-        let mut counts =
-            Loads { rows: 0, vectors: 0, both: 0, operations: 0, row_operations: 0, row_steps: 1 };
+    /// `group` is how many steps of narrow factors an instruction takes at once: it takes them as they are stored.
+    pub fn of(
+        expr: &Expr,
+        operands: &[Operand],
+        (vector_axis, tile_axis): (Option<usize>, Option<usize>),
+        group: usize,
+        target: &Target,
+    ) -> Loads {
+        let mut counts = Loads {
+            rows: 0,
+            vectors: 0,
+            both: 0,
+            operations: 0,
+            row_operations: 0,
+            vector_operations: 0,
+            row_steps: 1,
+        };
+        let stored = |buffer: BufferId| operands[buffer.0 as usize].dtype;
         let moves = |address: &Affine, axis: Option<usize>| {
             axis.is_some_and(|axis| {
                 address.coefficient(&Expr::Axis(axis)) != 0 || address.hides(&Expr::Axis(axis))
@@ -191,12 +207,24 @@ impl Loads {
         };
         expr.any(&mut |node| {
             match node {
-                Expr::Load { index, .. } => {
+                Expr::Load { buffer, index, .. } => {
                     let address = Affine::of(index);
+                    let widening = if group > 1 { 0 } else { widening(stored(*buffer), target) };
                     match (moves(&address, tile_axis), moves(&address, vector_axis)) {
-                        (true, false) => counts.rows += 1,
-                        (false, true) => counts.vectors += 1,
-                        (true, true) => counts.both += 1,
+                        (true, false) => {
+                            counts.rows += 1;
+                            counts.operations += widening;
+                            counts.row_operations += widening;
+                        }
+                        (false, true) => {
+                            counts.vectors += 1;
+                            counts.operations += widening;
+                            counts.vector_operations += widening;
+                        }
+                        (true, true) => {
+                            counts.both += 1;
+                            counts.operations += widening;
+                        }
                         (false, false) => (),
                     }
                 }
@@ -228,13 +256,25 @@ impl Loads {
             && flat.axes_where(true).next_back().is_none_or(|axis| !schedule.unrolled_axes.contains(&axis))
             && lane_steps(flat, vector_axis, lanes, target);
         let row_steps = if together { lanes } else { 1 };
-        Loads { row_steps, ..Loads::of(body, vector_axis, tile_axis, target) }
+        let axes = (vector_axis, tile_axis);
+        Loads { row_steps, ..Loads::of(body, &flat.operands, axes, schedule.group, target) }
     }
 
     /// Loads of one step of a register tile.
     pub fn in_step(&self, tile: usize, vectors: usize) -> f64 {
         let rows = (self.rows * tile) as f64 / self.row_steps as f64;
         rows + (self.vectors * vectors + self.both * tile * vectors) as f64
+    }
+}
+
+/// Operations that make a number to be computed with of one as it is stored: a bfloat16 is shifted; where
+/// no instruction converts half floats, bits are.
+fn widening(stored: DType, target: &Target) -> usize {
+    match stored {
+        DType::BF16 => 1,
+        DType::F16 if target.vector.half => 1,
+        DType::F16 => 8,
+        _ => 0,
     }
 }
 

@@ -125,7 +125,8 @@ impl<'a> Modelled<'a> {
         }
         let held: f64 = self.guards.iter().map(|guard| share(guard, &flat.axes)).product();
         let body = Loads::of_body(&self.body, flat, schedule, self.target);
-        let finish = Loads::of(&flat.finish, Some(vector_axis), schedule.tile_axis, self.target);
+        let axes = (Some(vector_axis), schedule.tile_axis);
+        let finish = Loads::of(&flat.finish, &flat.operands, axes, 1, self.target);
         let parts = |extent: usize, step: usize| {
             [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
         };
@@ -148,7 +149,7 @@ impl<'a> Modelled<'a> {
     /// Without an axis to go along: element after element.
     fn alone(&self) -> f64 {
         let points: f64 = self.flat.axes.iter().map(|axis| axis.extent as f64).product();
-        let body = Loads::of(&self.body, None, None, self.target);
+        let body = Loads::of(&self.body, &self.flat.operands, (None, None), 1, self.target);
         let loads = self.flat.loads().len() as f64;
         points * self.scalar(body.operations as f64 + 1.0, loads + 1.0)
     }
@@ -164,8 +165,9 @@ impl<'a> Modelled<'a> {
     fn step(&self, loads: &Loads, operations: f64, tile: usize, vectors: usize) -> f64 {
         let elements = (tile * vectors) as f64;
         let loaded = loads.in_step(tile, vectors);
-        let per_row = loads.row_operations as f64;
-        let operations = (operations - per_row) * elements + per_row * tile as f64;
+        let (per_row, per_vector) = (loads.row_operations as f64, loads.vector_operations as f64);
+        let per_element = operations - per_row - per_vector;
+        let operations = per_element * elements + per_row * tile as f64 + per_vector * vectors as f64;
         if self.schedule.lanes == 1 {
             return self.scalar(operations, loaded) + LOOP / self.costs.issue;
         }

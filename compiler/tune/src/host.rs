@@ -2,7 +2,8 @@
 //!
 //! A run starts as it would within a model: the kernel's inputs are near, having just been made, its weights are not,
 //! having been used an inference ago. All schedules take turns, so that whatever else the machine does meets each alike;
-//! a schedule that is clearly slower than the best drops out early.
+//! a schedule that is clearly slower than the best drops out early. All use the same memory, and its place changes from
+//! turn to turn: which lines of two buffers want the same place of a cache must not decide between schedules.
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,9 @@ use targets::Target;
 use crate::program::{NAME, Program};
 use crate::trial::{Answer, Measured, TrialError, agree};
 
-/// Turns before slow ones drop out, and the most there are.
-const FEW: usize = 5;
-const MOST: usize = 61;
+/// Turns before slow ones drop out, one at each place of the memory, and the most there are.
+const FEW: usize = PLACES;
+const MOST: usize = 60;
 
 /// By how much a schedule may be slower than the best to be measured further.
 const SLOWER: f64 = 1.15;
@@ -23,13 +24,25 @@ const SLOWER: f64 = 1.15;
 /// What a trial's measuring takes, about.
 const LONG: Duration = Duration::from_millis(400);
 
-/// A loaded program and its memory.
+/// Places that the memory takes in turn.
+const PLACES: usize = 5;
+
+/// Bytes of a cache line, in which places differ, and of what a first cache's line is found by.
+const LINE: usize = 64;
+const PAGE: usize = 4096;
+const _: () = assert!(LINE.is_multiple_of(codegen::ALIGN));
+
+/// A loaded program.
 struct Loaded {
     library: Library,
+    samples: Vec<f64>,
+}
+
+/// Memory that every program of a trial can run in.
+struct Memory {
     inputs: Vec<Aligned>,
     outputs: Vec<Aligned>,
     arena: Aligned,
-    samples: Vec<f64>,
 }
 
 /// Bytes that start at a multiple of [`codegen::ALIGN`].
@@ -40,14 +53,15 @@ struct Aligned {
 }
 
 impl Aligned {
-    fn zeros(len: usize) -> Aligned {
-        let storage = vec![0; len + codegen::ALIGN];
-        let start = storage.as_ptr().align_offset(codegen::ALIGN);
+    /// `line` of a page is its first.
+    fn zeros(len: usize, line: usize) -> Aligned {
+        let storage = vec![0; len + 2 * PAGE];
+        let start = storage.as_ptr().align_offset(PAGE) + line * LINE % PAGE;
         Aligned { storage, start, len }
     }
 
-    fn of(bytes: &[u8]) -> Aligned {
-        let mut aligned = Aligned::zeros(bytes.len());
+    fn of(bytes: &[u8], line: usize) -> Aligned {
+        let mut aligned = Aligned::zeros(bytes.len(), line);
         aligned.bytes_mut().copy_from_slice(bytes);
         aligned
     }
@@ -61,23 +75,40 @@ impl Aligned {
     }
 }
 
-impl Loaded {
-    fn new(program: &Program) -> Result<Loaded, String> {
-        Ok(Loaded {
-            library: Library::load(&program.object.bytes).map_err(|error| error.to_string())?,
-            inputs: program.inputs.iter().map(|tensor| Aligned::of(&tensor.data)).collect(),
-            outputs: program.outputs.iter().map(|ty| Aligned::zeros(ty.bytes())).collect(),
-            arena: Aligned::zeros(program.arena_bytes),
-            samples: Vec::new(),
-        })
+impl Memory {
+    /// Programs of one workload differ in their arenas alone. `place` is a number below [`PLACES`].
+    fn new<'p>(programs: impl Iterator<Item = &'p Program> + Clone, place: usize) -> Memory {
+        // Primes, so that the distances between two buffers differ from place to place.
+        let mut lines = (1..).map(|buffer: usize| place * 13 * buffer + 19 * buffer);
+        let mut line = || lines.next().unwrap_or_default();
+        let mut memory = Memory { inputs: vec![], outputs: vec![], arena: Aligned::zeros(0, 0) };
+        if let Some(program) = programs.clone().next() {
+            memory.inputs.extend(program.inputs.iter().map(|tensor| Aligned::of(&tensor.data, line())));
+            memory.outputs.extend(program.outputs.iter().map(|ty| Aligned::zeros(ty.bytes(), line())));
+        }
+        let arena_bytes = programs.map(|program| program.arena_bytes).max().unwrap_or(0);
+        memory.arena = Aligned::zeros(arena_bytes, line());
+        memory
     }
 
-    /// One run and the nanoseconds that it takes.
-    fn run(&mut self) -> Result<f64, String> {
-        let inputs: Vec<*const u8> = self.inputs.iter().map(|input| input.bytes().as_ptr()).collect();
+    fn results(&self, program: &Program) -> Vec<Tensor> {
+        let outputs = program.outputs.iter().zip(&self.outputs);
+        outputs.map(|(ty, output)| Tensor::new(ty.clone(), output.bytes().to_vec())).collect()
+    }
+}
+
+impl Loaded {
+    fn new(program: &Program) -> Result<Loaded, String> {
+        let library = Library::load(&program.object.bytes).map_err(|error| error.to_string())?;
+        Ok(Loaded { library, samples: Vec::new() })
+    }
+
+    /// One run in memory that was made for this program among others, and the nanoseconds that it takes.
+    fn run(&self, memory: &mut Memory) -> Result<f64, String> {
+        let inputs: Vec<*const u8> = memory.inputs.iter().map(|input| input.bytes().as_ptr()).collect();
         let outputs: Vec<*mut u8> =
-            self.outputs.iter_mut().map(|output| output.bytes_mut().as_mut_ptr()).collect();
-        let arena = self.arena.bytes_mut().as_mut_ptr();
+            memory.outputs.iter_mut().map(|output| output.bytes_mut().as_mut_ptr()).collect();
+        let arena = memory.arena.bytes_mut().as_mut_ptr();
         let start = Instant::now();
         // SAFETY: the object is of this compiler, for a machine like this one (else it was asked for in vain, and ends
         // this process alone); every buffer has the size and alignment that the program was made for.
@@ -90,9 +121,13 @@ impl Loaded {
         }
     }
 
-    fn results(&self, program: &Program) -> Vec<Tensor> {
-        let outputs = program.outputs.iter().zip(&self.outputs);
-        outputs.map(|(ty, output)| Tensor::new(ty.clone(), output.bytes().to_vec())).collect()
+    /// What it computes, having nothing left of another program's results.
+    fn results(&self, program: &Program, memory: &mut Memory) -> Result<Vec<Tensor>, String> {
+        for output in &mut memory.outputs {
+            output.bytes_mut().fill(0);
+        }
+        self.run(memory)?;
+        Ok(memory.results(program))
     }
 
     fn measured(&self) -> Measured {
@@ -114,14 +149,14 @@ pub(crate) fn measure(
     pin();
     let mut others: Vec<Option<Loaded>> = Vec::new();
     let mut problems: Vec<String> = Vec::new();
+    let programs = std::iter::once(default).chain(compiled.iter().flatten());
+    let mut memories: Vec<Memory> = (0..PLACES).map(|place| Memory::new(programs.clone(), place)).collect();
     let mut first = Loaded::new(default).map_err(TrialError)?;
-    first.run().map_err(TrialError)?;
-    let wanted = first.results(default);
+    let wanted = first.results(default, &mut memories[0]).map_err(TrialError)?;
     for program in &compiled {
         let loaded = program.as_ref().map_err(Clone::clone).and_then(|program| {
-            let mut loaded = Loaded::new(program)?;
-            loaded.run()?;
-            agree(&loaded.results(program), &wanted)?;
+            let loaded = Loaded::new(program)?;
+            agree(&loaded.results(program, &mut memories[0])?, &wanted)?;
             Ok(loaded)
         });
         problems.push(loaded.as_ref().err().cloned().unwrap_or_default());
@@ -135,11 +170,12 @@ pub(crate) fn measure(
         if turn > FEW && start.elapsed() > LONG {
             break;
         }
-        for (place, loaded) in all.iter_mut().enumerate() {
-            let slow = turn >= FEW && place > 0 && loaded.measured().cost > SLOWER * best;
+        let memory = &mut memories[turn % PLACES];
+        for (number, loaded) in all.iter_mut().enumerate() {
+            let slow = turn >= FEW && number > 0 && loaded.measured().cost > SLOWER * best;
             if !slow {
-                cold.before(&loaded.inputs);
-                let taken = loaded.run().map_err(TrialError)?;
+                cold.before(&memory.inputs);
+                let taken = loaded.run(memory).map_err(TrialError)?;
                 loaded.samples.push(taken);
             }
         }
@@ -172,7 +208,6 @@ impl Cold {
     }
 
     fn before(&mut self, inputs: &[Aligned]) {
-        const LINE: usize = 64;
         let touch = |bytes: &[u8]| bytes.iter().step_by(LINE).map(|&byte| u64::from(byte)).sum::<u64>();
         self.sum = self.sum.wrapping_add(touch(&self.other));
         for input in inputs {

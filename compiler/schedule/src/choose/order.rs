@@ -70,7 +70,7 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
         flat.axes_where(false).filter(|&a| !special(a) && !packed_outer(a)).map(Loop::Axis).collect();
     let vector = vector_axis.map(Loop::Axis);
     let tile = schedule.tile_axis.map(Loop::Axis);
-    let loads = Loads::of(&flat.body, vector_axis, schedule.tile_axis, target);
+    let loads = Loads::of_body(&flat.body, flat, schedule, target);
 
     let constants: usize =
         packings.iter().map(|p| p.len() * flat.operands[p.buffer.0 as usize].dtype.bytes()).sum();
