@@ -8,6 +8,12 @@
  * kernel=ADDRESS, repeated, are functions that this one calls, and size=BYTES is its own size: before the count the
  * line then has a number for each such call, the instructions before it. What these functions call in turn is theirs.
  *
+ * blocks=FILE takes the blocks that were executed. A line `begin` starts a call of the function, `call` each call of a
+ * kernel in it, and `count BLOCK TIMES` says how often a block was executed before the next such line or the end. Once,
+ * before its first count, `block BLOCK ADDRESS TYPE BYTES ...` has each instruction's bytes in hexadecimal; TYPE is what
+ * RISC-V's vtype holds when the block begins, or - where that is not known. QEMU translates a block again for each
+ * vtype, and right before the first execution, so that the type at its translation is its type always.
+ *
  * Debian ships no qemu-plugin.h; the declarations below are the parts of plugin API version 1 (QEMU 6 to 8) that are
  * used: https://www.qemu.org/docs/master/devel/tcg-plugins.html */
 #include <inttypes.h>
@@ -19,6 +25,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 struct qemu_plugin_tb;
+struct qemu_plugin_insn;
 typedef uint64_t qemu_plugin_id_t;
 typedef void (*translated)(qemu_plugin_id_t id, struct qemu_plugin_tb *block);
 typedef void (*executed)(unsigned int cpu, void *data);
@@ -30,6 +37,9 @@ extern void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block, e
 extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *block, int op, void *counter, uint64_t by);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
 extern uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *block);
+extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *block, size_t index);
+extern const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *instruction);
+extern size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *instruction);
 
 EXPORT int qemu_plugin_version = 1;
 
@@ -38,35 +48,88 @@ static uint64_t begin, end, size, kernels[MOST_KERNELS], total, at_begin;
 static int kernel_count, running;
 /* Whether the function's own code ran last: a kernel's first block, too, may be the head of a loop. */
 static int at_caller;
-static FILE *out;
+static FILE *out, *blocks;
+
+/* A translated block. */
+struct block {
+    struct block *before;
+    uint64_t number, address, instructions;
+    /* Since the last line `begin` or `call`. */
+    uint64_t executions;
+    /* As they stand in its line, until that is written. */
+    char *bytes;
+    long type, type_after;
+};
+static struct block *last_block;
+
+/* RISC-V's vtype, where there is one and it is known. */
+enum { UNKNOWN = -1 };
+static long vector_type = UNKNOWN;
+static int is_riscv;
+
+static void execute(struct block *block) {
+    total += block->instructions;
+    block->executions++;
+}
+
+/* Writes what was executed since the last time, if anyone asked. */
+static void write_counts(void) {
+    for (struct block *block = last_block; blocks && block; block = block->before) {
+        if (!block->executions) continue;
+        if (block->bytes) {
+            fprintf(blocks, "block %" PRIu64 " %#" PRIx64, block->number, block->address);
+            if (block->type == UNKNOWN) fprintf(blocks, " -%s\n", block->bytes);
+            else fprintf(blocks, " %ld%s\n", block->type, block->bytes);
+            free(block->bytes);
+            block->bytes = NULL;
+        }
+        fprintf(blocks, "count %" PRIu64 " %" PRIu64 "\n", block->number, block->executions);
+        block->executions = 0;
+    }
+}
 
 /* The function's first block may also be the head of a loop. */
-static void began(unsigned int cpu, void *instructions) {
+static void began(unsigned int cpu, void *block) {
     (void)cpu;
-    if (!running) at_begin = total;
+    if (!running) {
+        at_begin = total;
+        for (struct block *other = last_block; other; other = other->before) other->executions = 0;
+        if (blocks) fprintf(blocks, "begin\n");
+    }
     running = at_caller = 1;
-    total += (uintptr_t)instructions;
+    execute(block);
 }
 
-static void went_on(unsigned int cpu, void *instructions) {
+static void went_on(unsigned int cpu, void *block) {
     (void)cpu;
     at_caller = 1;
-    total += (uintptr_t)instructions;
+    execute(block);
 }
 
-static void kernel_began(unsigned int cpu, void *instructions) {
+static void kernel_began(unsigned int cpu, void *block) {
     (void)cpu;
-    if (running && at_caller) fprintf(out, "%" PRIu64 " ", total - at_begin);
+    if (running && at_caller) {
+        fprintf(out, "%" PRIu64 " ", total - at_begin);
+        write_counts();
+        if (blocks) fprintf(blocks, "call\n");
+    }
     at_caller = 0;
-    total += (uintptr_t)instructions;
+    execute(block);
 }
 
-static void ended(unsigned int cpu, void *instructions) {
+static void ended(unsigned int cpu, void *block) {
     (void)cpu;
     running = 0;
     fprintf(out, "%" PRIu64 "\n", total - at_begin);
     fflush(out);
-    total += (uintptr_t)instructions;
+    write_counts();
+    if (blocks) fflush(blocks);
+    execute(block);
+}
+
+static void changed_type(unsigned int cpu, void *block) {
+    (void)cpu;
+    vector_type = ((struct block *)block)->type_after;
 }
 
 static int is_kernel(uint64_t address) {
@@ -75,23 +138,65 @@ static int is_kernel(uint64_t address) {
     return 0;
 }
 
-static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block) {
+/* The vtype after an instruction, given the one before: what vsetvli and vsetivli say, what vsetvl has in a register. */
+static long type_after(const uint8_t *bytes, size_t length, long type) {
+    enum { OP_V = 0x57, CONFIGURATION = 7 };
+    if (!is_riscv || length != 4) return type;
+    const uint32_t word = bytes[0] | bytes[1] << 8 | bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+    if ((word & 0x7f) != OP_V || (word >> 12 & 7) != CONFIGURATION) return type;
+    if (!(word >> 31)) return word >> 20 & 0x7ff;
+    return word >> 30 == 3 ? (long)(word >> 20 & 0x3ff) : UNKNOWN;
+}
+
+/* Notes a block's instructions and what they leave as vtype. Fails where memory runs out. */
+static int note(struct block *block, const struct qemu_plugin_tb *translated) {
+    size_t length = 0;
+    for (uint64_t i = 0; i < block->instructions; i++)
+        length += 1 + 2 * qemu_plugin_insn_size(qemu_plugin_tb_get_insn(translated, i));
+    char *text = block->bytes = malloc(length + 1);
+    if (!text) return 0;
+    *text = 0;
+    for (uint64_t i = 0; i < block->instructions; i++) {
+        struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(translated, i);
+        const uint8_t *bytes = qemu_plugin_insn_data(instruction);
+        const size_t size = qemu_plugin_insn_size(instruction);
+        block->type_after = type_after(bytes, size, block->type_after);
+        *text++ = ' ';
+        for (size_t b = 0; b < size; b++) text += sprintf(text, "%02x", bytes[b]);
+    }
+    return 1;
+}
+
+static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *translated) {
     (void)id;
-    const uint64_t address = qemu_plugin_tb_vaddr(block);
-    const size_t instructions = qemu_plugin_tb_n_insns(block);
+    const uint64_t address = qemu_plugin_tb_vaddr(translated);
+    struct block *block = calloc(1, sizeof *block);
+    if (!block) abort();
+    block->address = address;
+    block->instructions = qemu_plugin_tb_n_insns(translated);
     executed callback = NULL;
     if (address == begin) callback = began;
     else if (address == end) callback = ended;
     else if (address > begin && address < begin + size) callback = went_on;
     else if (is_kernel(address)) callback = kernel_began;
     if (callback)
-        qemu_plugin_register_vcpu_tb_exec_cb(block, callback, CALLBACK_NO_REGISTERS, (void *)(uintptr_t)instructions);
+        qemu_plugin_register_vcpu_tb_exec_cb(translated, callback, CALLBACK_NO_REGISTERS, block);
     else
-        qemu_plugin_register_vcpu_tb_exec_inline(block, INLINE_ADD_U64, &total, instructions);
+        qemu_plugin_register_vcpu_tb_exec_inline(translated, INLINE_ADD_U64, &total, block->instructions);
+    if (!blocks) return;
+    block->type = block->type_after = vector_type;
+    if (!note(block, translated)) abort();
+    block->number = last_block ? last_block->number + 1 : 0;
+    block->before = last_block;
+    last_block = block;
+    if (!callback) qemu_plugin_register_vcpu_tb_exec_inline(translated, INLINE_ADD_U64, &block->executions, 1);
+    if (block->type_after != block->type)
+        qemu_plugin_register_vcpu_tb_exec_cb(translated, changed_type, CALLBACK_NO_REGISTERS, block);
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, char **argv) {
-    (void)info;
+    /* The first member of qemu_info_t is the name of the guest's architecture. */
+    is_riscv = !strncmp(*(const char *const *)info, "riscv", 5);
     for (int i = 0; i < argc; i++) {
         if (!strncmp(argv[i], "begin=", 6)) begin = strtoull(argv[i] + 6, NULL, 0);
         if (!strncmp(argv[i], "end=", 4)) end = strtoull(argv[i] + 4, NULL, 0);
@@ -99,6 +204,10 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
         if (!strncmp(argv[i], "kernel=", 7) && kernel_count < MOST_KERNELS)
             kernels[kernel_count++] = strtoull(argv[i] + 7, NULL, 0);
         if (!strncmp(argv[i], "out=", 4)) out = fopen(argv[i] + 4, "w");
+        if (!strncmp(argv[i], "blocks=", 7) && !(blocks = fopen(argv[i] + 7, "w"))) {
+            perror(argv[i]);
+            return 1;
+        }
     }
     if (!begin || !end || !out) {
         fprintf(stderr, "count: begin=ADDRESS, end=ADDRESS and out=FILE are needed\n");

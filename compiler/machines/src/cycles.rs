@@ -1,0 +1,55 @@
+//! Static cycles: what LLVM's scheduling model of a processor makes of the instructions that an inference executed.
+//!
+//! Each run of instructions is simulated by llvm-mca as a loop of itself, and costs what a round then takes: its
+//! dependences, the width of the machine and its units count. Every load meets its cache, and every branch is foreseen.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use targets::Target;
+
+use crate::MachineError;
+use crate::blocks::{self, Counted, Run};
+use crate::mca;
+
+/// Static cycles of one inference.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cycles {
+    pub total: f64,
+    /// Of each call of a kernel that was asked for, to the next.
+    pub kernels: Vec<f64>,
+    /// Executed instructions that the model does not have; they are taken to cost a cycle each.
+    pub unmodelled: u64,
+}
+
+/// What a run costs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Cost {
+    pub cycles: f64,
+    /// Of its instructions those that the model does not have.
+    pub unmodelled: u64,
+}
+
+/// Of the last inference in `path`, which the plugin wrote; `folder` is for files of LLVM's tools.
+pub(crate) fn read(target: &Target, path: &Path, folder: &Path) -> Result<Cycles, MachineError> {
+    let text = std::fs::read_to_string(path).map_err(|error| MachineError::files(path.display(), error))?;
+    let parts = blocks::read(&text)
+        .ok_or_else(|| MachineError::Files(format!("{}: these are no blocks of an inference", path.display())))?;
+    let mut runs: Vec<&Run> = Vec::new();
+    let mut places: HashMap<&Run, usize> = HashMap::new();
+    for (run, _) in parts.iter().flatten() {
+        places.entry(run).or_insert_with(|| {
+            runs.push(run);
+            runs.len() - 1
+        });
+    }
+    let costs = mca::costs(target, &runs, folder)?;
+    let cost = |run: &Run| costs[places[run]];
+    let sum = |part: &Counted| -> f64 { part.iter().map(|(run, times)| cost(run).cycles * *times as f64).sum() };
+    let sums: Vec<f64> = parts.iter().map(sum).collect();
+    Ok(Cycles {
+        total: sums.iter().sum(),
+        kernels: sums.into_iter().skip(1).collect(),
+        unmodelled: parts.iter().flatten().map(|(run, times)| cost(run).unmodelled.saturating_mul(*times)).sum(),
+    })
+}
