@@ -18,7 +18,8 @@ impl Target {
             .find(|preset| !cpu.is_empty() && preset.cpu == cpu && Arch::of(&preset.triple) == Some(arch));
         // Features can take away from a preset, too: they are judged from the arch's words then.
         let costs = known.as_ref().map_or_else(Costs::default, |preset| preset.costs.clone());
-        let scheduling_model = known.as_ref().map_or_else(String::new, |preset| preset.scheduling_model.clone());
+        let scheduling_model =
+            known.as_ref().map_or_else(String::new, |preset| preset.scheduling_model.clone());
         let (float, vector, caches) = match known {
             Some(preset) if given.0.is_empty() => (preset.float, preset.vector, preset.caches),
             preset => {

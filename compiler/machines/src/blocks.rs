@@ -33,8 +33,8 @@ struct Block {
 }
 
 /// Of the last inference: what came before its first kernel, then each call of a kernel to the next. `None` if `text`
-/// is not what the plugin writes, or has no inference.
-pub(crate) fn read(text: &str) -> Option<Vec<Counted>> {
+/// is not what the plugin writes, or has no inference. `thumb`: the instructions are Thumb's.
+pub(crate) fn read(text: &str, thumb: bool) -> Option<Vec<Counted>> {
     let mut blocks: HashMap<u64, Block> = HashMap::new();
     let mut parts: Vec<Vec<(u64, u64)>> = Vec::new();
     for line in text.lines() {
@@ -44,7 +44,7 @@ pub(crate) fn read(text: &str) -> Option<Vec<Counted>> {
             "call" => parts.push(vec![]),
             "block" => {
                 let number = words.next()?.parse().ok()?;
-                blocks.insert(number, Block::read(words)?);
+                blocks.insert(number, Block::read(words, thumb)?);
             }
             "count" => {
                 let (block, times) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
@@ -61,13 +61,15 @@ pub(crate) fn read(text: &str) -> Option<Vec<Counted>> {
 }
 
 impl Block {
-    fn read<'t>(mut words: impl Iterator<Item = &'t str>) -> Option<Block> {
+    fn read<'t>(mut words: impl Iterator<Item = &'t str>, thumb: bool) -> Option<Block> {
         let address = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
         let vector_type = match words.next()? {
             "-" => None,
             number => Some(VectorType(number.parse().ok()?)),
         };
-        let instructions = words.map(bytes).collect::<Option<_>>()?;
+        let instruction =
+            |digits| bytes(digits).map(|bytes| if thumb { one_of_thumb(&bytes) } else { bytes });
+        let instructions = words.map(instruction).collect::<Option<_>>()?;
         Some(Block { address, vector_type, instructions })
     }
 }
@@ -77,6 +79,12 @@ fn bytes(digits: &str) -> Option<Instruction> {
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let bytes: Rc<[u8]> = digits.as_bytes().chunks(2).map(byte).collect::<Option<_>>()?;
     (!bytes.is_empty() && digits.len() == 2 * bytes.len()).then_some(bytes)
+}
+
+/// Without what QEMU took along: at the end of a page it looks at the halfword behind an instruction.
+fn one_of_thumb(bytes: &Instruction) -> Instruction {
+    let is_long = bytes.get(1).is_some_and(|byte| byte >> 3 >= 0b11101);
+    bytes.iter().take(if is_long { 4 } else { 2 }).copied().collect()
 }
 
 /// Where an instruction lies, and the vtype that it meets there.
@@ -149,7 +157,7 @@ mod tests {
         // The first block runs into the loop at 0x104; a page ends at 0x108, within the loop.
         let text = "begin\nblock 0 0x100 - aaaa0000 bbbb0000\nblock 1 0x104 - bbbb0000\nblock 2 0x108 - cccc0000\n\
                     block 3 0x10c - dddd0000\ncount 3 1\ncount 2 10\ncount 1 9\ncount 0 1\n";
-        let parts = read(text).unwrap();
+        let parts = read(text, false).unwrap();
         let expected = [("aaaa0000", 1), ("bbbb0000 cccc0000", 10), ("dddd0000", 1)];
         assert_eq!(told(&parts[0]), expected.map(|(words, times)| (words.to_owned(), times)));
     }
@@ -157,7 +165,7 @@ mod tests {
     #[test]
     fn the_last_inference_counts_call_by_call() {
         let text = "begin\nblock 7 0x0 - aa\ncount 7 5\ncall\nbegin\ncount 7 1\ncall\ncall\ncount 7 3\n";
-        let parts = read(text).unwrap();
+        let parts = read(text, false).unwrap();
         assert_eq!(
             parts.iter().map(told).collect::<Vec<_>>(),
             [vec![("aa".to_owned(), 1)], vec![], vec![("aa".to_owned(), 3)]]
@@ -168,12 +176,18 @@ mod tests {
     fn a_vsetvli_changes_the_type_of_what_follows_it() {
         // vsetivli zero, 8, e32, m1, after which QEMU begins another block.
         let text = "begin\nblock 0 0x0 194 577004cd\nblock 1 0x4 208 13000000\ncount 0 2\ncount 1 2\n";
-        let parts = read(text).unwrap();
+        let parts = read(text, false).unwrap();
         assert_eq!(told(&parts[0]), [("577004cd 13000000".to_owned(), 2)]);
         assert_eq!(parts[0][0].0.vector_type, Some(VectorType(194)));
         // Under two types one instruction is two.
         let text = "begin\nblock 0 0x0 194 13000000\nblock 1 0x0 208 13000000\ncount 0 2\ncount 1 2\n";
-        assert_eq!(read(text).unwrap()[0].len(), 2);
+        assert_eq!(read(text, false).unwrap()[0].len(), 2);
+    }
+
+    #[test]
+    fn a_halfword_behind_a_thumb_instruction_is_not_its_own() {
+        let text = "begin\nblock 0 0x3fa - 1446 40f2c0051446\nblock 1 0x400 - 0068\ncount 0 1\ncount 1 1\n";
+        assert_eq!(told(&read(text, true).unwrap()[0]), [("1446 40f2c005 0068".to_owned(), 1)]);
     }
 
     #[test]
@@ -190,7 +204,7 @@ mod tests {
             "begin\nfoo\n",
             "begin\n\n",
         ] {
-            assert!(read(text).is_none(), "{text:?}");
+            assert!(read(text, false).is_none(), "{text:?}");
         }
     }
 }

@@ -33,8 +33,9 @@ pub(crate) struct Cost {
 /// Of the last inference in `path`, which the plugin wrote; `folder` is for files of LLVM's tools.
 pub(crate) fn read(target: &Target, path: &Path, folder: &Path) -> Result<Cycles, MachineError> {
     let text = std::fs::read_to_string(path).map_err(|error| MachineError::files(path.display(), error))?;
-    let parts = blocks::read(&text)
-        .ok_or_else(|| MachineError::Files(format!("{}: these are no blocks of an inference", path.display())))?;
+    let parts = blocks::read(&text, target.triple.starts_with("thumb")).ok_or_else(|| {
+        MachineError::Files(format!("{}: these are no blocks of an inference", path.display()))
+    })?;
     let mut runs: Vec<&Run> = Vec::new();
     let mut places: HashMap<&Run, usize> = HashMap::new();
     for (run, _) in parts.iter().flatten() {
@@ -45,11 +46,16 @@ pub(crate) fn read(target: &Target, path: &Path, folder: &Path) -> Result<Cycles
     }
     let costs = mca::costs(target, &runs, folder)?;
     let cost = |run: &Run| costs[places[run]];
-    let sum = |part: &Counted| -> f64 { part.iter().map(|(run, times)| cost(run).cycles * *times as f64).sum() };
+    let sum =
+        |part: &Counted| -> f64 { part.iter().map(|(run, times)| cost(run).cycles * *times as f64).sum() };
     let sums: Vec<f64> = parts.iter().map(sum).collect();
     Ok(Cycles {
         total: sums.iter().sum(),
         kernels: sums.into_iter().skip(1).collect(),
-        unmodelled: parts.iter().flatten().map(|(run, times)| cost(run).unmodelled.saturating_mul(*times)).sum(),
+        unmodelled: parts
+            .iter()
+            .flatten()
+            .map(|(run, times)| cost(run).unmodelled.saturating_mul(*times))
+            .sum(),
     })
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use ir::Tensor;
 use targets::{Runner, Target};
 
+use crate::cycles::{self, Cycles};
 use crate::image::Symbols;
 use crate::link::{Linker, program};
 use crate::process::Ended;
-use crate::cycles::{self, Cycles};
 use crate::{Library, MachineError, count, process, sources};
 
 /// No inference that is worth waiting for under an emulator takes longer.

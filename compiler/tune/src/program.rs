@@ -103,7 +103,8 @@ impl Program {
             arena_align: codegen::ALIGN,
         };
         let measure = Measure { cycles: unit == Unit::Cycles, ..Measure::default() };
-        let run = machines::measure(target, &library, &self.inputs, &measure).map_err(|error| wrong(&error))?;
+        let run =
+            machines::measure(target, &library, &self.inputs, &measure).map_err(|error| wrong(&error))?;
         let cost = match unit {
             Unit::Cycles => run.cycles.map(|cycles| cycles.total),
             Unit::Instructions => run.instructions.map(|instructions| instructions as f64),

@@ -151,9 +151,10 @@ impl Trial {
             (Some(Runner::Native), Some(unit)) => {
                 Err(refused(unit, "its programs run on this machine, where ns are measured"))
             }
-            (Some(_), Some(Unit::Ns)) => {
-                Err(refused(Unit::Ns, "an emulator does not tell the time; instructions and cycles can be told"))
-            }
+            (Some(_), Some(Unit::Ns)) => Err(refused(
+                Unit::Ns,
+                "an emulator does not tell the time; instructions and cycles can be told",
+            )),
             (Some(_), unit) => Ok(unit.unwrap_or(Unit::Instructions)),
         }
     }
