@@ -8,7 +8,10 @@
  * kernel=ADDRESS, repeated, are functions that this one calls, and size=BYTES is its own size: before the count the
  * line then has a number for each such call, the instructions before it. What these functions call in turn is theirs.
  *
- * blocks=FILE takes the blocks that were executed. A line `begin` starts a call of the function, `call` each call of a
+ * call=NUMBER stands for begin and end in a Linux program: what is counted goes from one system call of that number to
+ * the next.
+ *
+ * blocks=FILE takes the blocks that were executed. A line `begin` starts what is counted, `call` each call of a
  * kernel in it, and `count BLOCK TIMES` says how often a block was executed before the next such line or the end. Once,
  * before its first count, `block BLOCK ADDRESS TYPE BYTES ...` has each instruction's bytes in hexadecimal; TYPE is what
  * RISC-V's vtype holds when the block begins, or - where that is not known. QEMU translates a block again for each
@@ -29,11 +32,14 @@ struct qemu_plugin_insn;
 typedef uint64_t qemu_plugin_id_t;
 typedef void (*translated)(qemu_plugin_id_t id, struct qemu_plugin_tb *block);
 typedef void (*executed)(unsigned int cpu, void *data);
+typedef void (*called)(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint64_t, uint64_t, uint64_t, uint64_t,
+                       uint64_t, uint64_t, uint64_t, uint64_t);
 enum { INLINE_ADD_U64 = 0 };
 enum { CALLBACK_NO_REGISTERS = 0 };
 
 extern void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, translated callback);
 extern void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block, executed callback, int flags, void *data);
+extern void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id, called callback);
 extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *block, int op, void *counter, uint64_t by);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
 extern uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *block);
@@ -45,6 +51,7 @@ EXPORT int qemu_plugin_version = 1;
 
 enum { MOST_KERNELS = 1 << 14 };
 static uint64_t begin, end, size, kernels[MOST_KERNELS], total, at_begin;
+static int64_t call = -1;
 static int kernel_count, running;
 /* Whether the function's own code ran last: a kernel's first block, too, may be the head of a loop. */
 static int at_caller;
@@ -88,15 +95,26 @@ static void write_counts(void) {
     }
 }
 
+static void begin_counting(void) {
+    running = 1;
+    at_begin = total;
+    for (struct block *block = last_block; block; block = block->before) block->executions = 0;
+    if (blocks) fprintf(blocks, "begin\n");
+}
+
+static void end_counting(void) {
+    running = 0;
+    fprintf(out, "%" PRIu64 "\n", total - at_begin);
+    fflush(out);
+    write_counts();
+    if (blocks) fflush(blocks);
+}
+
 /* The function's first block may also be the head of a loop. */
 static void began(unsigned int cpu, void *block) {
     (void)cpu;
-    if (!running) {
-        at_begin = total;
-        for (struct block *other = last_block; other; other = other->before) other->executions = 0;
-        if (blocks) fprintf(blocks, "begin\n");
-    }
-    running = at_caller = 1;
+    if (!running) begin_counting();
+    at_caller = 1;
     execute(block);
 }
 
@@ -119,12 +137,16 @@ static void kernel_began(unsigned int cpu, void *block) {
 
 static void ended(unsigned int cpu, void *block) {
     (void)cpu;
-    running = 0;
-    fprintf(out, "%" PRIu64 "\n", total - at_begin);
-    fflush(out);
-    write_counts();
-    if (blocks) fflush(blocks);
+    end_counting();
     execute(block);
+}
+
+static void on_call(qemu_plugin_id_t id, unsigned int cpu, int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                    uint64_t e, uint64_t f, uint64_t g, uint64_t h) {
+    (void)id, (void)cpu, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
+    if (number != call) return;
+    if (running) end_counting();
+    begin_counting();
 }
 
 static void changed_type(unsigned int cpu, void *block) {
@@ -175,8 +197,8 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *translate
     block->address = address;
     block->instructions = qemu_plugin_tb_n_insns(translated);
     executed callback = NULL;
-    if (address == begin) callback = began;
-    else if (address == end) callback = ended;
+    if (begin && address == begin) callback = began;
+    else if (end && address == end) callback = ended;
     else if (address > begin && address < begin + size) callback = went_on;
     else if (is_kernel(address)) callback = kernel_began;
     if (callback)
@@ -201,6 +223,7 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
         if (!strncmp(argv[i], "begin=", 6)) begin = strtoull(argv[i] + 6, NULL, 0);
         if (!strncmp(argv[i], "end=", 4)) end = strtoull(argv[i] + 4, NULL, 0);
         if (!strncmp(argv[i], "size=", 5)) size = strtoull(argv[i] + 5, NULL, 0);
+        if (!strncmp(argv[i], "call=", 5)) call = strtoll(argv[i] + 5, NULL, 0);
         if (!strncmp(argv[i], "kernel=", 7) && kernel_count < MOST_KERNELS)
             kernels[kernel_count++] = strtoull(argv[i] + 7, NULL, 0);
         if (!strncmp(argv[i], "out=", 4)) out = fopen(argv[i] + 4, "w");
@@ -209,10 +232,11 @@ EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const void *info, int argc, 
             return 1;
         }
     }
-    if (!begin || !end || !out) {
-        fprintf(stderr, "count: begin=ADDRESS, end=ADDRESS and out=FILE are needed\n");
+    if (((!begin || !end) && call < 0) || !out) {
+        fprintf(stderr, "count: begin=ADDRESS and end=ADDRESS or call=NUMBER, and out=FILE are needed\n");
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+    if (call >= 0) qemu_plugin_register_vcpu_syscall_cb(id, on_call);
     return 0;
 }

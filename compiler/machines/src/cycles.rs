@@ -9,7 +9,7 @@ use std::path::Path;
 use targets::Target;
 
 use crate::MachineError;
-use crate::blocks::{self, Counted, Run};
+use crate::blocks::{self, Run};
 use crate::mca;
 
 /// Static cycles of one inference.
@@ -18,7 +18,9 @@ pub struct Cycles {
     pub total: f64,
     /// Of each call of a kernel that was asked for, to the next.
     pub kernels: Vec<f64>,
-    /// Executed instructions that the model does not have; they are taken to cost a cycle each.
+    /// Executed, by the blocks: as many as are counted.
+    pub instructions: u64,
+    /// Of these those that the model does not have; they are taken to cost a cycle each.
     pub unmodelled: u64,
 }
 
@@ -30,7 +32,16 @@ pub(crate) struct Cost {
     pub unmodelled: u64,
 }
 
-/// Of the last inference in `path`, which the plugin wrote; `folder` is for files of LLVM's tools.
+/// Static cycles of the last inference in `blocks`, a file that `plugin/count.c` wrote, by `target`'s scheduling model.
+pub fn cycles(target: &Target, blocks: &Path) -> Result<Cycles, MachineError> {
+    if target.scheduling_model.is_empty() {
+        return Err(MachineError::NoSchedulingModel { target: target.name.clone() });
+    }
+    let folder = tempfile::tempdir().map_err(|error| MachineError::files("a temporary folder", error))?;
+    read(target, blocks, folder.path())
+}
+
+/// As [`cycles`]; `folder` is for files of LLVM's tools.
 pub(crate) fn read(target: &Target, path: &Path, folder: &Path) -> Result<Cycles, MachineError> {
     let text = std::fs::read_to_string(path).map_err(|error| MachineError::files(path.display(), error))?;
     let parts = blocks::read(&text, target.triple.starts_with("thumb")).ok_or_else(|| {
@@ -46,16 +57,21 @@ pub(crate) fn read(target: &Target, path: &Path, folder: &Path) -> Result<Cycles
     }
     let costs = mca::costs(target, &runs, folder)?;
     let cost = |run: &Run| costs[places[run]];
-    let sum =
-        |part: &Counted| -> f64 { part.iter().map(|(run, times)| cost(run).cycles * *times as f64).sum() };
-    let sums: Vec<f64> = parts.iter().map(sum).collect();
-    Ok(Cycles {
-        total: sums.iter().sum(),
-        kernels: sums.into_iter().skip(1).collect(),
-        unmodelled: parts
-            .iter()
-            .flatten()
-            .map(|(run, times)| cost(run).unmodelled.saturating_mul(*times))
-            .sum(),
-    })
+    let mut all = Cycles::default();
+    for (k, part) in parts.iter().enumerate() {
+        let mut cycles = 0.0;
+        for (run, times) in part {
+            let Cost { cycles: each, unmodelled } = cost(run);
+            cycles += each * *times as f64;
+            let executed = |count: u64| count.saturating_mul(*times);
+            all.instructions = all.instructions.saturating_add(executed(run.instructions.len() as u64));
+            all.unmodelled = all.unmodelled.saturating_add(executed(unmodelled));
+        }
+        all.total += cycles;
+        // The first part is what comes before the first kernel.
+        if k > 0 {
+            all.kernels.push(cycles);
+        }
+    }
+    Ok(all)
 }

@@ -43,6 +43,7 @@ fn package(program: &str) -> Option<&'static str> {
         ("qemu-system-riscv64", "qemu-system-misc"),
         ("qemu-", "qemu-user"),
     ];
+    let program = program.rsplit('/').next().unwrap_or(program);
     PACKAGES.into_iter().find(|(name, _)| program.starts_with(name)).map(|(_, package)| package)
 }
 

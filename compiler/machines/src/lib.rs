@@ -19,7 +19,7 @@ use std::path::Path;
 
 use ir::TensorType;
 
-pub use cycles::Cycles;
+pub use cycles::{Cycles, cycles};
 pub use error::MachineError;
 pub use link::{Linker, check_link, undefined_symbols};
 pub use run::{Measure, Run, measure, run};

@@ -11,11 +11,11 @@ use targets::Target;
 use crate::MachineError;
 use crate::blocks::{Run, VectorType};
 use crate::cycles::Cost;
+use crate::link::llvm_programs;
 use crate::process;
 
-// Of the LLVM that this compiler is built with, as Debian calls them: others have other models.
-const DISASSEMBLER: &str = "llvm-mc-22";
-const ANALYZER: &str = "llvm-mca-22";
+const DISASSEMBLER: &str = "llvm-mc";
+const ANALYZER: &str = "llvm-mca";
 
 /// Rounds of each run that are simulated: enough for filling and emptying the pipeline to be about a percent.
 const ROUNDS: u64 = 100;
@@ -33,7 +33,7 @@ pub(crate) fn costs(target: &Target, runs: &[&Run], folder: &Path) -> Result<Vec
         lines.iter().for_each(|line| _ = writeln!(source, "{line}"));
         let _ = writeln!(source, "# LLVM-MCA-END {place}");
     }
-    let mut command = Command::new(ANALYZER);
+    let mut command = program(ANALYZER);
     command.args(["--json", "--instruction-info=0", "--resource-pressure=0"]);
     command.args(["--skip-unsupported-instructions=any", "--call-latency=1"]);
     command.arg(format!("--iterations={ROUNDS}"));
@@ -109,7 +109,7 @@ fn disassembled(target: &Target, runs: &[&Run], folder: &Path) -> Result<Vec<Vec
         instruction.iter().for_each(|byte| _ = write!(source, "{byte:#04x} "));
         source.push('\n');
     }
-    let mut command = Command::new(DISASSEMBLER);
+    let mut command = program(DISASSEMBLER);
     command.args(["--disassemble", "--show-encoding"]);
     let text = tool(command, "-triple", target, &source, folder)?;
     // The lines come in the order of the instructions, each with its own bytes.
@@ -131,6 +131,10 @@ fn disassembled(target: &Target, runs: &[&Run], folder: &Path) -> Result<Vec<Vec
             line.trim()
         ))),
     }
+}
+
+fn program(name: &str) -> Command {
+    Command::new(llvm_programs().join(name))
 }
 
 /// What a tool of LLVM's makes of `source` for `target`'s scheduling model; `triple` is its flag for that.
