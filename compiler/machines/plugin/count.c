@@ -11,11 +11,11 @@
  * call=NUMBER stands for begin and end in a Linux program: what is counted goes from one system call of that number to
  * the next.
  *
- * blocks=FILE takes the blocks that were executed. A line `begin` starts what is counted, `call` each call of a
- * kernel in it, and `count BLOCK TIMES` says how often a block was executed before the next such line or the end. Once,
- * before its first count, `block BLOCK ADDRESS TYPE BYTES ...` has each instruction's bytes in hexadecimal; TYPE is what
- * RISC-V's vtype holds when the block begins, or - where that is not known. QEMU translates a block again for each
- * vtype, and right before the first execution, so that the type at its translation is its type always.
+ * blocks=FILE takes the blocks that were executed. Lines `begin` and `end` stand around what is counted, `call` starts
+ * each call of a kernel in it, and `count BLOCK TIMES` says how often a block was executed in such a part. Once, before
+ * its first count, `block BLOCK ADDRESS TYPE BYTES ...` has each instruction's bytes in hexadecimal; TYPE is what RISC-V's
+ * vtype holds when the block begins, or - where that is not known. QEMU translates a block again for each vtype, and
+ * right before the first execution, so that the type at its translation is its type always.
  *
  * Debian ships no qemu-plugin.h; the declarations below are the parts of plugin API version 1 (QEMU 6 to 8) that are
  * used: https://www.qemu.org/docs/master/devel/tcg-plugins.html */
@@ -107,7 +107,9 @@ static void end_counting(void) {
     fprintf(out, "%" PRIu64 "\n", total - at_begin);
     fflush(out);
     write_counts();
-    if (blocks) fflush(blocks);
+    if (!blocks) return;
+    fprintf(blocks, "end\n");
+    fflush(blocks);
 }
 
 /* The function's first block may also be the head of a loop. */

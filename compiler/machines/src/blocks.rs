@@ -36,11 +36,12 @@ struct Block {
 /// is not what the plugin writes, or has no inference. `thumb`: the instructions are Thumb's.
 pub(crate) fn read(text: &str, thumb: bool) -> Option<Vec<Counted>> {
     let mut blocks: HashMap<u64, Block> = HashMap::new();
-    let mut parts: Vec<Vec<(u64, u64)>> = Vec::new();
+    let (mut parts, mut last) = (Vec::<Vec<(u64, u64)>>::new(), Vec::new());
     for line in text.lines() {
         let mut words = line.split(' ');
         match words.next()? {
             "begin" => parts = vec![vec![]],
+            "end" => last = std::mem::take(&mut parts),
             "call" => parts.push(vec![]),
             "block" => {
                 let number = words.next()?.parse().ok()?;
@@ -57,7 +58,7 @@ pub(crate) fn read(text: &str, thumb: bool) -> Option<Vec<Counted>> {
         let counts = part.iter().map(|(number, times)| Some((blocks.get(number)?, *times)));
         Some(runs(&counts.collect::<Option<Vec<_>>>()?))
     };
-    if parts.is_empty() { None } else { parts.iter().map(runs_of).collect() }
+    if last.is_empty() { None } else { last.iter().map(runs_of).collect() }
 }
 
 impl Block {
@@ -156,7 +157,7 @@ mod tests {
     fn a_loop_is_a_run_apart_from_what_leads_to_it_and_follows() {
         // The first block runs into the loop at 0x104; a page ends at 0x108, within the loop.
         let text = "begin\nblock 0 0x100 - aaaa0000 bbbb0000\nblock 1 0x104 - bbbb0000\nblock 2 0x108 - cccc0000\n\
-                    block 3 0x10c - dddd0000\ncount 3 1\ncount 2 10\ncount 1 9\ncount 0 1\n";
+                    block 3 0x10c - dddd0000\ncount 3 1\ncount 2 10\ncount 1 9\ncount 0 1\nend\n";
         let parts = read(text, false).unwrap();
         let expected = [("aaaa0000", 1), ("bbbb0000 cccc0000", 10), ("dddd0000", 1)];
         assert_eq!(told(&parts[0]), expected.map(|(words, times)| (words.to_owned(), times)));
@@ -164,7 +165,8 @@ mod tests {
 
     #[test]
     fn the_last_inference_counts_call_by_call() {
-        let text = "begin\nblock 7 0x0 - aa\ncount 7 5\ncall\nbegin\ncount 7 1\ncall\ncall\ncount 7 3\n";
+        let text = "begin\nblock 7 0x0 - aa\ncount 7 5\ncall\nend\nbegin\ncount 7 1\ncall\ncall\ncount 7 3\nend\n\
+                    begin\ncall\ncount 7 9\n";
         let parts = read(text, false).unwrap();
         assert_eq!(
             parts.iter().map(told).collect::<Vec<_>>(),
@@ -175,18 +177,19 @@ mod tests {
     #[test]
     fn a_vsetvli_changes_the_type_of_what_follows_it() {
         // vsetivli zero, 8, e32, m1, after which QEMU begins another block.
-        let text = "begin\nblock 0 0x0 194 577004cd\nblock 1 0x4 208 13000000\ncount 0 2\ncount 1 2\n";
+        let text = "begin\nblock 0 0x0 194 577004cd\nblock 1 0x4 208 13000000\ncount 0 2\ncount 1 2\nend\n";
         let parts = read(text, false).unwrap();
         assert_eq!(told(&parts[0]), [("577004cd 13000000".to_owned(), 2)]);
         assert_eq!(parts[0][0].0.vector_type, Some(VectorType(194)));
         // Under two types one instruction is two.
-        let text = "begin\nblock 0 0x0 194 13000000\nblock 1 0x0 208 13000000\ncount 0 2\ncount 1 2\n";
+        let text = "begin\nblock 0 0x0 194 13000000\nblock 1 0x0 208 13000000\ncount 0 2\ncount 1 2\nend\n";
         assert_eq!(read(text, false).unwrap()[0].len(), 2);
     }
 
     #[test]
     fn a_halfword_behind_a_thumb_instruction_is_not_its_own() {
-        let text = "begin\nblock 0 0x3fa - 1446 40f2c0051446\nblock 1 0x400 - 0068\ncount 0 1\ncount 1 1\n";
+        let text =
+            "begin\nblock 0 0x3fa - 1446 40f2c0051446\nblock 1 0x400 - 0068\ncount 0 1\ncount 1 1\nend\n";
         assert_eq!(told(&read(text, true).unwrap()[0]), [("1446 40f2c005 0068".to_owned(), 1)]);
     }
 
@@ -196,13 +199,15 @@ mod tests {
             "",
             "count 0 1\n",
             "begin\ncount 0 1\n",
-            "begin\nblock 0 12 - aa\n",
-            "begin\nblock 0 0x0 - a\n",
-            "begin\nblock 0 0x0 - \u{e9}a\n",
-            "begin\nblock 0 0x0 - 1\u{e9}\n",
-            "begin\nblock 0 0x0 x aa\n",
-            "begin\nfoo\n",
-            "begin\n\n",
+            "begin\nblock 0 12 - aa\nend\n",
+            "begin\nblock 0 0x0 - a\nend\n",
+            "begin\nblock 0 0x0 - \u{e9}a\nend\n",
+            "begin\nblock 0 0x0 - 1\u{e9}\nend\n",
+            "begin\nblock 0 0x0 x aa\nend\n",
+            "begin\nfoo\nend\n",
+            "begin\n\nend\n",
+            "begin\n",
+            "begin\ncount 0 1\nend\n",
         ] {
             assert!(read(text, false).is_none(), "{text:?}");
         }
