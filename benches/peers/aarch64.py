@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Counts the aarch64 instructions of one inference: of onnxc's library, and of ONNX Runtime on one thread.
 
-    python3 aarch64.py [--onnxc PATH] [--target cortex-a53] ROOT SITE MODEL[:ONNXC FLAG ...] ...
+    python3 aarch64.py [--onnxc PATH] [--target cortex-a53] [--static-cycles PATH] ROOT SITE MODEL[:ONNXC FLAG ...] ...
 
 Both run under qemu-aarch64 with the target's CPU, so that no such machine is needed. onnxc's count is that of its
 command `bench`: the library's function alone. ONNX Runtime's is that of `session.run` in Python, the median of --runs
 inferences after --warm-up others; the line under the table tells what of it a model of one Identity takes, which the
 numbers above still have in them. The ratio is that of ONNX Runtime to onnxc (above 1: onnxc takes fewer). Instructions
-are not time: the count is the same whether memory keeps up or not, and how wide the processor is.
+are not time: the count is the same whether memory keeps up or not, and how wide the processor is. With --static-cycles,
+the program that `cargo build --release -p machines --example static_cycles` makes, a second table has what the
+instructions of the last inference take by LLVM's model of the target's processor (docs/benchmarks.md).
 
 ROOT is a folder with Debian's Python for arm64, and SITE one with ONNX Runtime's and numpy's wheels for it. Here they
 are made on Debian 12, with nothing installed:
@@ -41,6 +43,14 @@ CPU variant	: 0x0
 CPU part	: 0xd03
 CPU revision	: 4
 """,
+    "cortex-a72": """\
+Features	: fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid
+CPU implementer	: 0x41
+CPU architecture: 8
+CPU variant	: 0x0
+CPU part	: 0xd08
+CPU revision	: 3
+""",
     "neoverse-n1": """\
 Features	: fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp ssbs
 CPU implementer	: 0x41
@@ -51,54 +61,9 @@ CPU revision	: 1
 """,
 }
 
-# A plugin for QEMU that writes how many instructions the program has executed whenever it calls getppid, number 173 on
-# aarch64, which neither Python nor ONNX Runtime has another use for. Debian ships no qemu-plugin.h; the declarations
-# are the parts of plugin API version 1 that are used.
-PLUGIN = r"""
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
-#define EXPORT __attribute__((visibility("default")))
-
-struct qemu_plugin_tb;
-typedef uint64_t identity, word;
-typedef void (*translated)(identity id, struct qemu_plugin_tb *block);
-typedef void (*called)(identity id, unsigned cpu, int64_t number, word, word, word, word, word, word, word, word);
-
-extern void qemu_plugin_register_vcpu_tb_trans_cb(identity id, translated callback);
-extern void qemu_plugin_register_vcpu_syscall_cb(identity id, called callback);
-extern void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *block, int add, void *counter, uint64_t by);
-extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
-
-EXPORT int qemu_plugin_version = 1;
-
-static uint64_t total;
-static FILE *out;
-
-static void on_translation(identity id, struct qemu_plugin_tb *block) {
-    (void)id;
-    qemu_plugin_register_vcpu_tb_exec_inline(block, 0, &total, qemu_plugin_tb_n_insns(block));
-}
-
-static void on_call(identity id, unsigned cpu, int64_t number, word a, word b, word c, word d, word e, word f, word g,
-                    word h) {
-    (void)id, (void)cpu, (void)a, (void)b, (void)c, (void)d, (void)e, (void)f, (void)g, (void)h;
-    if (number != 173) return;
-    fprintf(out, "%" PRIu64 "\n", total);
-    fflush(out);
-}
-
-EXPORT int qemu_plugin_install(identity id, const void *info, int count, char **arguments) {
-    (void)info;
-    for (int i = 0; i < count; i++)
-        if (!strncmp(arguments[i], "out=", 4)) out = fopen(arguments[i] + 4, "w");
-    if (!out) return 1;
-    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
-    qemu_plugin_register_vcpu_syscall_cb(id, on_call);
-    return 0;
-}
-"""
+# Counts between two calls of getppid, number 173 on aarch64, which neither Python nor ONNX Runtime has another use for.
+PLUGIN = os.path.join(HERE, "../../compiler/machines/plugin/count.c")
+GETPPID = 173
 
 
 class Failed(Exception):
@@ -124,8 +89,7 @@ class Emulator:
     def __init__(self, options, folder):
         self.options, self.folder = options, folder
         self.plugin = os.path.join(folder, "plugin.so")
-        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-x", "c", "-", "-o", self.plugin],
-                       input=PLUGIN, text=True, check=True)
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", PLUGIN, "-o", self.plugin], check=True)
         pythons = sorted(glob.glob(os.path.join(options.root, "usr/bin/python3.*[0-9]")))
         if not pythons:
             raise Failed(f"{options.root} has no usr/bin/python3.*")
@@ -137,12 +101,15 @@ class Emulator:
         with open(os.path.join(seen, "proc/cpuinfo"), "w") as file:
             for core in range(os.cpu_count()):
                 file.write(f"processor\t: {core}\n{PROCESSORS[options.target]}\n")
-        self.counts = os.path.join(folder, "counts")
+        self.counts, self.blocks = (os.path.join(folder, name) for name in ("counts", "blocks"))
+        plugin = f"{self.plugin},call={GETPPID},out={self.counts}"
+        if options.static_cycles:
+            plugin += f",blocks={self.blocks}"
         self.command = ["qemu-aarch64", "-L", seen, "-cpu", options.target,
-                        "-plugin", f"{self.plugin},out={self.counts}", pythons[-1], os.path.abspath(__file__)]
+                        "-plugin", plugin, pythons[-1], os.path.abspath(__file__)]
 
-    def instructions(self, model, inputs):
-        """Of one inference; and ONNX Runtime's version."""
+    def measure(self, model, inputs):
+        """Instructions of one inference, its static cycles if they are wanted, and ONNX Runtime's version."""
         options, pickled = self.options, os.path.join(self.folder, "inputs")
         with open(pickled, "wb") as file:
             pickle.dump(inputs, file)
@@ -152,10 +119,19 @@ class Emulator:
         if ran.returncode != 0:
             raise Failed((ran.stderr.strip().splitlines() or [f"its process ended with status {ran.returncode}"])[-1])
         with open(self.counts) as file:
-            totals = [int(line) for line in file]
-        counts = [after - before for before, after in zip(totals, totals[1:])]
+            counts = [int(line) for line in file]
         # Not the mean: a thread of ONNX Runtime that has no part in inferences wakes during a few of them.
-        return round(statistics.median(counts[options.warm_up:])), ran.stdout.strip().splitlines()[-1]
+        count, version = round(statistics.median(counts[options.warm_up:])), ran.stdout.strip().splitlines()[-1]
+        return count, self.cycles(), version
+
+    def cycles(self):
+        """Of the last inference."""
+        if not self.options.static_cycles:
+            return None
+        ran = subprocess.run([self.options.static_cycles, self.options.target, self.blocks], capture_output=True, text=True)
+        if ran.returncode != 0:
+            raise Failed(ran.stderr.strip())
+        return int(ran.stdout.split()[0])
 
 
 def description(options, model, flags, folder):
@@ -167,7 +143,7 @@ def description(options, model, flags, folder):
 
 
 def overhead(emulator, folder):
-    """Instructions of an inference in which next to nothing is computed."""
+    """What an inference takes in which next to nothing is computed."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper
@@ -177,7 +153,7 @@ def overhead(emulator, folder):
     graph = helper.make_graph([node], "identity", [tensor("x")], [tensor("y")])
     path = os.path.join(folder, "identity.onnx")
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return emulator.instructions(path, {"x": np.ones(1, np.float32)})
+    return emulator.measure(path, {"x": np.ones(1, np.float32)})
 
 
 def main():
@@ -186,6 +162,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--onnxc", default=os.environ.get("ONNXC", "onnxc"), help="the command [default: $ONNXC, or onnxc]")
     parser.add_argument("--target", choices=PROCESSORS, default="cortex-a53")
+    parser.add_argument("--static-cycles", metavar="PATH", type=os.path.abspath, help="tell static cycles, too, by this program")
     parser.add_argument("--warm-up", type=int, default=5, help="inferences that are not counted [default: 5]")
     parser.add_argument("--runs", type=int, default=20, help="inferences that are counted [default: 20]")
     parser.add_argument("root", metavar="ROOT", type=os.path.abspath)
@@ -193,33 +170,47 @@ def main():
     parser.add_argument("models", nargs="+", metavar="MODEL[:FLAGS]")
     options = parser.parse_args()
 
-    reasons, ratios = [], []
+    units = ["instructions"] + (["cycles"] if options.static_cycles else [])
+    reasons, rows = [], []
     with tempfile.TemporaryDirectory() as folder:
         try:
             emulator = Emulator(options, folder)
-            least, runtime = overhead(emulator, folder)
+            *least, runtime = overhead(emulator, folder)
         except Failed as reason:
             sys.exit(f"ONNX Runtime does not run under QEMU: {reason}")
-        print("| model | onnxc | ONNX Runtime | ratio |\n|---|--:|--:|--:|", flush=True)
         for spec in options.models:
             model, _, flags = spec.partition(":")
             name, flags, ours, theirs = os.path.basename(model).removesuffix(".onnx"), flags.split(), None, None
             try:
-                ours = onnxc(options.onnxc, "bench", model, "--target", options.target, *flags)["instructions"]
+                more = ["--cycles"] if options.static_cycles else []
+                ours = onnxc(options.onnxc, "bench", model, "--target", options.target, *more, *flags)
                 inputs = random_inputs(description(options, model, flags, folder))
-                theirs, _ = emulator.instructions(model, inputs)
-                ratios.append(theirs / ours)
+                theirs = dict(zip(units, emulator.measure(model, inputs)))
             except (Refused, Failed) as reason:
                 reasons.append(f"{'onnxc' if ours is None else 'ONNX Runtime'} on {name}: {reason}")
-            cells = ["" if count is None else f"{count:,}" for count in (ours, theirs)]
-            print(f"| {name} | {' | '.join(cells)} | {'' if theirs is None else f'{theirs / ours:.2f}'} |", flush=True)
-    if ratios:
-        print(f"| geometric mean | | | {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} |")
-    print(f"\nInstructions of one inference, one thread, {options.target}; "
-          f"an Identity of one number takes ONNX Runtime {least:,}.")
+            rows.append((name, ours or {}, theirs or {}))
+            print(name, *(f"{unit} {rows[-1][1].get(unit)} {rows[-1][2].get(unit)}" for unit in units),
+                  file=sys.stderr, flush=True)
+    for unit, nothing in zip(units, least):
+        table(unit, rows)
+        print(f"\n{unit.capitalize()} of one inference, one thread, {options.target}; "
+              f"an Identity of one number takes ONNX Runtime {nothing:,}.\n")
     print(f"{version(options.onnxc)}; {runtime}; {version('qemu-aarch64').splitlines()[0]}.\n")
     for reason in reasons:
         print(f"- {reason}")
+
+
+def table(unit, rows):
+    print(f"| {unit} | onnxc | ONNX Runtime | ratio |\n|---|--:|--:|--:|")
+    ratios = []
+    for name, *both in rows:
+        ours, theirs = (counts.get(unit) for counts in both)
+        if ours and theirs:
+            ratios.append(theirs / ours)
+        cells = ["" if count is None else f"{count:,}" for count in (ours, theirs)]
+        print(f"| {name} | {' | '.join(cells)} | {f'{ratios[-1]:.2f}' if ours and theirs else ''} |")
+    if ratios:
+        print(f"| geometric mean | | | {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f} |")
 
 
 if __name__ == "__main__":

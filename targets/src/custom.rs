@@ -18,6 +18,8 @@ impl Target {
             .find(|preset| !cpu.is_empty() && preset.cpu == cpu && Arch::of(&preset.triple) == Some(arch));
         // Features can take away from a preset, too: they are judged from the arch's words then.
         let costs = known.as_ref().map_or_else(Costs::default, |preset| preset.costs.clone());
+        let scheduling_model =
+            known.as_ref().map_or_else(String::new, |preset| preset.scheduling_model.clone());
         let (float, vector, caches) = match known {
             Some(preset) if given.0.is_empty() => (preset.float, preset.vector, preset.caches),
             preset => {
@@ -33,6 +35,7 @@ impl Target {
             triple: triple.into(),
             cpu: if cpu.is_empty() { default_cpu(arch).into() } else { cpu.into() },
             features: features.into(),
+            scheduling_model,
             abi: abi(arch, &given),
             pointer_bits: arch.pointer_bits(),
             instruction_order: InstructionOrder::usual(triple, &vector),

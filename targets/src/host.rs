@@ -153,6 +153,7 @@ fn blank(triple: &str, cpu: &str) -> Target {
         triple: triple.into(),
         cpu: cpu.into(),
         features: String::new(),
+        scheduling_model: String::new(),
         abi: String::new(),
         pointer_bits: 64,
         float: FloatUnit { bits: 0, fma: false, round: false, registers: 0 },

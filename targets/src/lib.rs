@@ -28,6 +28,10 @@ pub struct Target {
     pub cpu: String,
     #[serde(default)]
     pub features: String,
+    /// The CPU, by LLVM's name, whose scheduling model tells how many cycles this one takes; empty where LLVM has none
+    /// that is near.
+    #[serde(default)]
+    pub scheduling_model: String,
     /// LLVM's ABI name where the triple alone does not say it (`ilp32f`, `lp64d`).
     #[serde(default)]
     pub abi: String,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use crate::command::{answer, command, run, step, target};
 
 /// LLVM and MLIR and what they link; emulators; the targets' compilers; Python.
-const DEBIAN_PACKAGES: [&str; 28] = [
+const DEBIAN_PACKAGES: [&str; 29] = [
     "build-essential",
     "pkg-config",
+    "llvm-22",
     "llvm-22-dev",
     "libmlir-22-dev",
     "mlir-22-tools",

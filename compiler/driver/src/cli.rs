@@ -365,6 +365,9 @@ pub struct Tune {
     /// How many trials, of 8 schedules each, instead of a time.
     #[arg(long, value_name = "N")]
     pub trials: Option<usize>,
+    /// What is to become less [default: ns where time is measured, else instructions].
+    #[arg(long, value_enum)]
+    pub unit: Option<Unit>,
     /// Only kernels that have this in their name, as the table shows it (may be repeated).
     #[arg(long, value_name = "PART")]
     pub kernels: Vec<String>,
@@ -372,6 +375,16 @@ pub struct Tune {
     /// input, or in the file whose name stands in the place of {trial}, and prints the answer. No shell reads it.
     #[arg(long, value_name = "COMMAND")]
     pub runner: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Unit {
+    /// Time on this machine, or on a board (--runner).
+    Ns,
+    /// Executed under QEMU.
+    Instructions,
+    /// What these take by LLVM's scheduling model of the target's processor.
+    Cycles,
 }
 
 #[derive(Debug, Args)]
@@ -479,6 +492,10 @@ pub struct Bench {
     /// Writes a page with the kernels as a table and as dots under the machine's roofline; implies --per-node.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Under QEMU: also how many cycles the executed instructions take by LLVM's scheduling model of the processor,
+    /// without caches, branches that were not foreseen, and memory.
+    #[arg(long)]
+    pub cycles: bool,
     /// Of the random inputs.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::c_void;
 
 use ir::{Tensor, TensorType};
-use machines::{Library, MachineError};
+use machines::{Library, MachineError, Measure};
 use targets::{Runner, Target};
 
 use crate::diagnostic::{Diagnostic, Kind, code};
@@ -169,7 +169,7 @@ pub fn as_program(
     target: &Target,
     inputs: &[Tensor],
 ) -> Result<Execution, Diagnostic> {
-    let run = program(archive, metadata, target, inputs, &[])?;
+    let run = program(archive, metadata, target, inputs, &Measure::default())?;
     Ok(Execution {
         outputs: run.outputs,
         instructions: run.instructions,
@@ -178,21 +178,23 @@ pub fn as_program(
     })
 }
 
-/// As [`as_program`] in an emulator: the instructions of one inference, and of each of its kernels' calls in order.
-pub fn instructions_by_kernel(
+/// As [`as_program`] in an emulator: the instructions of one inference, and of each of its kernels' calls in order;
+/// with `cycles` those, too, by the target's scheduling model.
+pub fn by_kernel(
     archive: &[u8],
     metadata: &Metadata,
     target: &Target,
     inputs: &[Tensor],
-) -> Result<(Option<u64>, Vec<u64>), Diagnostic> {
+    cycles: bool,
+) -> Result<machines::Run, Diagnostic> {
     let symbols: BTreeSet<&str> = metadata.kernels.iter().map(|kernel| kernel.symbol.as_str()).collect();
     let symbols: Vec<&str> = symbols.into_iter().collect();
-    let run = program(archive, metadata, target, inputs, &symbols)?;
+    let run = program(archive, metadata, target, inputs, &Measure { kernels: &symbols, cycles })?;
     let (counted, calls) = (run.kernels.len(), metadata.kernels.len());
     if run.instructions.is_some() && counted != calls {
         return Err(Diagnostic::bug(format!("{counted} calls of kernels were counted, of {calls}")));
     }
-    Ok((run.instructions, run.kernels))
+    Ok(run)
 }
 
 fn program(
@@ -200,7 +202,7 @@ fn program(
     metadata: &Metadata,
     target: &Target,
     inputs: &[Tensor],
-    kernels: &[&str],
+    measure: &Measure,
 ) -> Result<machines::Run, Diagnostic> {
     let named = |ports: &[Port]| -> Vec<(String, TensorType)> {
         ports.iter().map(|port| (port.name.clone(), port.ty.clone())).collect()
@@ -220,7 +222,15 @@ fn program(
         arena_bytes: metadata.memory.arena_bytes,
         arena_align: metadata.memory.arena_align,
     };
-    machines::run_by_kernel(target, &library, inputs, kernels).map_err(|error| failed(&error))
+    machines::measure(target, &library, inputs, measure).map_err(|error| failed(&error))
+}
+
+/// Whether static cycles can be told of what runs for `target`.
+pub fn check_cycles(target: &Target) -> Result<(), Diagnostic> {
+    match target.scheduling_model.is_empty() {
+        true => Err(failed(&MachineError::NoSchedulingModel { target: target.name.clone() })),
+        false => Ok(()),
+    }
 }
 
 /// Whether the target's code may run on this machine's own processor.
@@ -239,7 +249,11 @@ pub fn is_this_machine(target: &Target) -> bool {
 fn failed(error: &MachineError) -> Diagnostic {
     let environment = matches!(
         error,
-        MachineError::NoRunner { .. } | MachineError::NotInstalled { .. } | MachineError::Files(_)
+        MachineError::NoRunner { .. }
+            | MachineError::NotInstalled { .. }
+            | MachineError::NoSchedulingModel { .. }
+            | MachineError::Analysis { .. }
+            | MachineError::Files(_)
     );
     match environment {
         true => Diagnostic::usage(code::CANNOT_RUN, error.to_string()),

@@ -108,6 +108,45 @@ fn a_tuned_model_is_no_slower_right_and_the_same_again() {
 }
 
 #[test]
+fn cycles_are_tuned_as_instructions_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    const TARGET: &str = "cortex-a72";
+    let tune = format!("tune MODEL --target {TARGET} --seed 1 --trials 2 --kernels 3x3x3");
+    let tuned = ok(folder, &format!("{tune} -o a.jsonl --unit cycles"));
+    assert_eq!((codes(&tuned), &tuned["unit"]), (vec![], &"cycles".into()), "{tuned:#}");
+    let text = fs::read_to_string(folder.join("a.jsonl")).unwrap();
+    let record: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(record["cost"]["unit"], "cycles");
+    assert_eq!(record["measured"], "LLVM's model of cortex-a72");
+    ok(folder, &format!("{tune} -o b.jsonl --unit cycles"));
+    assert_eq!(fs::read_to_string(folder.join("b.jsonl")).unwrap(), text, "the same seed, the same file");
+
+    let benched = |records: &str| {
+        let json = ok(folder, &format!("bench MODEL --target {TARGET} --cycles {records}"));
+        json["cycles"].as_u64().unwrap()
+    };
+    assert!(benched("--records a.jsonl") <= benched("--no-records"));
+
+    // Costs in two units are not compared, and not in one file.
+    ok(folder, &format!("{tune} -o c.jsonl"));
+    for (first, unit) in [("a", "cycles"), ("c", "instructions")] {
+        let other = if first == "a" { "c" } else { "a" };
+        let merged = ok(folder, &format!("records merge {first}.jsonl {other}.jsonl -o merged.jsonl"));
+        assert_eq!((codes(&merged), &merged["records"][0]["cost"]["unit"]), (vec!["W0104"], &unit.into()));
+    }
+    for (line, part) in [
+        (format!("{tune} -o a.jsonl --unit instructions"), "`a.jsonl` has costs in cycles"),
+        (format!("{tune} -o c.jsonl --unit cycles"), "`c.jsonl` has costs in instructions"),
+        ("tune MODEL --target cortex-a7 -o d.jsonl --unit cycles".to_owned(), "`cortex-a7` has no `sched"),
+    ] {
+        let (code, json, said) = onnxc(folder, &line, None);
+        let message = json["diagnostics"][0]["message"].as_str().unwrap_or_default();
+        assert!(code == 2 && message.contains(part), "{line}: {said}\n{json:#}");
+    }
+}
+
+#[test]
 fn records_that_do_not_fit_are_told_and_left() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -173,6 +212,18 @@ fn a_trial_is_json_in_and_out() {
         illegal["schedules"][0]["Err"].as_str().is_some_and(|why| why.contains("7 steps")),
         "{illegal:#}"
     );
+
+    let wanting = |trial: &str, unit: &str| {
+        let trial = trial.replace("\"schedules\"", &format!("\"unit\": {unit:?}, \"schedules\""));
+        onnxc(folder.path(), "trial", Some(&trial))
+    };
+    let (_, cycles, _) = wanting(&there, "cycles");
+    assert_eq!(cycles["unit"], "cycles", "{cycles:#}");
+    assert!(cycles["default"]["cost"].as_f64() > Some(1000.0), "{cycles:#}");
+    for (trial, unit) in [(shown, "cycles"), (&*there, "ns"), (&*there, "joules")] {
+        let (code, json, said) = wanting(trial, unit);
+        assert_eq!(code, 2, "{unit}: {said}\n{json:#}");
+    }
 
     for (from, to) in [
         ("{\"Axis\": 0}", "{\"Axis\": 9}"),

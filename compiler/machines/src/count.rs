@@ -1,4 +1,4 @@
-//! The instruction counter: a QEMU plugin, built once per user and kept.
+//! The counter of instructions and of executed blocks: a QEMU plugin, built once per user and kept.
 //!
 //! A plugin rather than `-icount`: it counts exactly one call, the same way on boards and in user mode, where there
 //! is no virtual clock, and needs no timer of the board.
@@ -9,28 +9,34 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::image::Symbols;
-use crate::{Library, MachineError, process};
+use crate::{Library, MachineError, Measure, process};
 
 const SOURCE: &str = include_str!("../plugin/count.c");
 
 /// The file, in the program's folder, to which the plugin writes one number per inference.
 pub(crate) const COUNTS: &str = "instructions";
 
+/// The file to which it writes the executed blocks, where they are asked for.
+pub(crate) const BLOCKS: &str = "blocks";
+
 /// QEMU's `-plugin` argument that counts `library`'s run function in a program with these symbols, and apart from it
-/// its calls of `kernels`.
+/// its calls of kernels.
 pub(crate) fn plugin_argument(
     symbols: &Symbols,
     library: &Library,
-    kernels: &[&str],
+    measure: &Measure,
 ) -> Result<String, MachineError> {
     let begin = symbols.find(&format!("{}_run", library.name))?;
     let end = symbols.find("model_returned")?.address;
     let plugin = plugin()?;
     let mut argument = format!("{},begin={:#x},end={end:#x},out={COUNTS}", plugin.display(), begin.address);
-    if !kernels.is_empty() {
+    if measure.cycles {
+        argument += &format!(",blocks={BLOCKS}");
+    }
+    if !measure.kernels.is_empty() {
         argument += &format!(",size={}", begin.size);
     }
-    for kernel in kernels {
+    for kernel in measure.kernels {
         argument += &format!(",kernel={:#x}", symbols.find(kernel)?.address);
     }
     Ok(argument)

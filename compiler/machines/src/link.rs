@@ -105,8 +105,8 @@ fn toolchain(target: &Target) -> Result<(&str, &[String], Vec<String>), MachineE
     }
 }
 
-/// Where `ld.lld` lies under its plain name.
-fn llvm_programs() -> PathBuf {
+/// Where the programs of the LLVM that this compiler is built with lie under their plain names.
+pub(crate) fn llvm_programs() -> PathBuf {
     let prefix = std::env::var_os("LLVM_SYS_221_PREFIX").unwrap_or_else(|| "/usr/lib/llvm-22".into());
     Path::new(&prefix).join("bin")
 }

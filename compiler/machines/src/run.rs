@@ -8,6 +8,7 @@ use std::time::Duration;
 use ir::Tensor;
 use targets::{Runner, Target};
 
+use crate::cycles::{self, Cycles};
 use crate::image::Symbols;
 use crate::link::{Linker, program};
 use crate::process::Ended;
@@ -25,27 +26,40 @@ pub struct Run {
     /// Of each call of a kernel, in order, where they were asked for and something counts; what the run function does
     /// after a call is counted with it.
     pub kernels: Vec<u64>,
+    /// Where they were asked for and something counts.
+    pub cycles: Option<Cycles>,
     /// Bytes of the arena up to the last one written.
     pub arena_used: usize,
     /// Bytes of stack below the caller's stack pointer that were written.
     pub stack_used: usize,
 }
 
+/// What is measured beside the instructions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Measure<'a> {
+    /// Functions of the library that its run function calls, each call of which is counted.
+    pub kernels: &'a [&'a str],
+    /// Static cycles by the target's scheduling model.
+    pub cycles: bool,
+}
+
 /// Runs `library` on the machine that `target`'s runner names.
 ///
 /// The library runs twice, from differently painted memory, and must give the same outputs both times.
 pub fn run(target: &Target, library: &Library, inputs: &[Tensor]) -> Result<Run, MachineError> {
-    run_by_kernel(target, library, inputs, &[])
+    measure(target, library, inputs, &Measure::default())
 }
 
-/// As [`run`], and counts the instructions of each call of `kernels`, functions of the library that its run function
-/// calls.
-pub fn run_by_kernel(
+/// As [`run`], and measures more.
+pub fn measure(
     target: &Target,
     library: &Library,
     inputs: &[Tensor],
-    kernels: &[&str],
+    measure: &Measure,
 ) -> Result<Run, MachineError> {
+    if measure.cycles && target.scheduling_model.is_empty() {
+        return Err(MachineError::NoSchedulingModel { target: target.name.clone() });
+    }
     check_inputs(library, inputs)?;
     let folder = tempfile::tempdir().map_err(|error| MachineError::files("a temporary folder", error))?;
     let folder = folder.path();
@@ -55,16 +69,21 @@ pub fn run_by_kernel(
         let path = folder.join(format!("input_{index:03}"));
         std::fs::write(&path, &*input.data).map_err(|error| MachineError::files(path.display(), error))?;
     }
-    let (mut command, counted) = command(target, library, &symbols, kernels)?;
+    let (mut command, counted) = command(target, library, &symbols, measure)?;
     let ended = process::run(&mut command, folder, LIMIT)?;
     check_end(target, &ended, &symbols)?;
     let report = Report::read(folder)?;
     report.check()?;
     let counts = if counted { Some(count::read(folder)?) } else { None };
+    let cycles = match counted && measure.cycles {
+        true => Some(cycles::read(target, &folder.join(count::BLOCKS), folder)?),
+        false => None,
+    };
     Ok(Run {
         outputs: outputs(folder, library)?,
         instructions: counts.as_ref().map(|counts| counts.total),
         kernels: counts.map(|counts| counts.kernels).unwrap_or_default(),
+        cycles,
         arena_used: report.arena_used,
         stack_used: report.stack_used,
     })
@@ -95,9 +114,9 @@ fn command(
     target: &Target,
     library: &Library,
     symbols: &Symbols,
-    kernels: &[&str],
+    measure: &Measure,
 ) -> Result<(Command, bool), MachineError> {
-    let counter = || count::plugin_argument(symbols, library, kernels);
+    let counter = || count::plugin_argument(symbols, library, measure);
     match &target.runner {
         None => Err(MachineError::NoRunner { target: target.name.clone() }),
         Some(Runner::Native) => Ok((Command::new("./program"), false)),

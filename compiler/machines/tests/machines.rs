@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ir::{DType, Tensor, TensorType};
-use machines::{Library, Linker, MachineError, check_link, run, run_by_kernel, undefined_symbols};
+use machines::{Library, Linker, MachineError, Measure, check_link, measure, run, undefined_symbols};
 use targets::{Runner, Target};
 
 /// Presets that can be run on any developer's machine; the x86-64 ones need their CPU.
@@ -122,6 +122,66 @@ fn instructions_are_counted_exactly() {
     }
 }
 
+/// What each model says of a loop whose two instructions depend on each other, once around.
+const ROUNDS: [(&str, f64); 5] =
+    [("cortex-a53", 3.0), ("cortex-a72", 1.0), ("cortex-m4f", 2.0), ("cortex-m7", 3.0), ("rv64gcv", 1.0)];
+
+#[test]
+fn a_loop_takes_as_many_cycles_as_its_model_says() {
+    for target in emulated().filter(|target| !native(target)) {
+        let (_folder, archive) = build(&target, "counted");
+        let library = Library {
+            archive: &archive,
+            name: "counted",
+            inputs: &[],
+            outputs: &[],
+            arena_bytes: 0,
+            arena_align: 1,
+        };
+        let ran = measure(&target, &library, &[], &Measure { cycles: true, ..Measure::default() });
+        if target.scheduling_model.is_empty() {
+            let message = ran.unwrap_err().to_string();
+            assert!(
+                message.contains(&target.name) && message.contains("cortex-m4f, cortex-m55"),
+                "what lacks a model is named, and what has one: {message}"
+            );
+            continue;
+        }
+        let ran = ran.unwrap_or_else(|error| panic!("{}: {error}", target.name));
+        assert_eq!(ran.instructions, Some(202), "{} counts as without cycles", target.name);
+        let cycles = ran.cycles.unwrap();
+        assert_eq!((cycles.instructions, cycles.unmodelled), (202, 0), "{}", target.name);
+        eprintln!("{:16} {:.2} cycles for 202 instructions", target.name, cycles.total);
+        if let Some((_, round)) = ROUNDS.iter().find(|(name, _)| *name == target.name) {
+            // Filling the pipeline is spread over the rounds; what leads to the loop and leaves it is a few.
+            let around = 100.0 * round..=103.0 * round + 5.0;
+            assert!(around.contains(&cycles.total), "{}: {cycles:?}", target.name);
+        }
+    }
+}
+
+#[test]
+fn a_model_that_llvm_does_not_have_is_named() {
+    let mut target = Target::preset("cortex-m4f").unwrap();
+    let (_folder, archive) = build(&target, "counted");
+    let library = Library {
+        archive: &archive,
+        name: "counted",
+        inputs: &[],
+        outputs: &[],
+        arena_bytes: 0,
+        arena_align: 1,
+    };
+    // One that LLVM knows but has only itineraries of, and one that it does not know.
+    for model in ["cortex-a7", "cortex-m99"] {
+        target.scheduling_model = model.to_owned();
+        let cycles = Measure { cycles: true, ..Measure::default() };
+        let message = measure(&target, &library, &[], &cycles).unwrap_err().to_string();
+        assert!(message.contains(&format!("`{model}`")), "{message}");
+        eprintln!("{message}");
+    }
+}
+
 #[test]
 fn instructions_are_counted_kernel_by_kernel() {
     for target in emulated() {
@@ -134,7 +194,9 @@ fn instructions_are_counted_kernel_by_kernel() {
             arena_bytes: 0,
             arena_align: 1,
         };
-        let ran = run_by_kernel(&target, &library, &[], &["kernels_b", "kernels_a"])
+        let cycles = !native(&target) && !target.scheduling_model.is_empty();
+        let wanted = Measure { kernels: &["kernels_b", "kernels_a"], cycles };
+        let ran = measure(&target, &library, &[], &wanted)
             .unwrap_or_else(|error| panic!("{}: {error}", target.name));
         if native(&target) {
             assert_eq!((ran.instructions, ran.kernels), (None, vec![]), "{}", target.name);
@@ -152,7 +214,15 @@ fn instructions_are_counted_kernel_by_kernel() {
         );
         let all: u64 = counts.iter().sum();
         assert!(ran.instructions.is_some_and(|total| around(total, all)), "{}: {counts:?}", target.name);
-        let missing = run_by_kernel(&target, &library, &[], &["kernels_c"]);
+        if let Some(cycles) = &ran.cycles {
+            assert_eq!(Some(cycles.instructions), ran.instructions, "{}", target.name);
+            assert_eq!(cycles.kernels.len(), 3, "{}: {cycles:?}", target.name);
+            // A loop of two instructions, a hundred, two hundred and a hundred times.
+            let share = cycles.kernels[1] / cycles.kernels[0];
+            assert!((1.5..2.5).contains(&share), "{}: {cycles:?}", target.name);
+            assert!(cycles.kernels.iter().sum::<f64>() <= cycles.total, "{}: {cycles:?}", target.name);
+        }
+        let missing = measure(&target, &library, &[], &Measure { kernels: &["kernels_c"], cycles });
         assert!(matches!(missing, Err(MachineError::Files(_))), "{missing:?}");
     }
 }

@@ -49,7 +49,7 @@ impl TargetKey {
     pub fn of(target: &Target) -> TargetKey {
         let mut facts = serde_json::to_value(target).unwrap_or_default();
         if let Some(facts) = facts.as_object_mut() {
-            for other in ["name", "description", "runner", "costs"] {
+            for other in ["name", "description", "runner", "costs", "scheduling_model"] {
                 facts.remove(other);
             }
         }
@@ -62,7 +62,7 @@ impl TargetKey {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
-    /// `ns` or `instructions`.
+    /// `ns`, `instructions` or `cycles`.
     pub unit: String,
     /// By the default schedule and by the record's, measured side by side.
     pub default: f64,

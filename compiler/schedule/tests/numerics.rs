@@ -19,6 +19,7 @@ fn target(fma: bool, round: bool) -> Target {
         triple: String::new(),
         cpu: String::new(),
         features: String::new(),
+        scheduling_model: String::new(),
         abi: String::new(),
         pointer_bits: 64,
         float: FloatUnit { bits: 32, fma, round, registers: 16 },

@@ -11,4 +11,4 @@ mod trial;
 
 pub use runner::Runner;
 pub use search::{Found, Search, budget};
-pub use trial::{Answer, Machine, Measured, Trial, TrialError};
+pub use trial::{Answer, Machine, Measured, Trial, TrialError, Unit};

@@ -6,11 +6,11 @@ use codegen::{Call, Module, Object, Place};
 use fastrand::Rng;
 use ir::{DType, Scalar, Tensor, TensorType};
 use loops::Source;
-use machines::Library;
+use machines::{Library, Measure};
 use schedule::{Argument, Operand, Schedule, Workload, lower_by};
 use targets::Target;
 
-use crate::trial::TrialError;
+use crate::trial::{TrialError, Unit};
 
 /// The prefix of its symbols.
 pub(crate) const NAME: &str = "trial";
@@ -84,8 +84,8 @@ impl Program {
         Ok(Program { object, inputs, outputs, arena_bytes })
     }
 
-    /// Runs it in the emulator of `target`: instructions of one run, and outputs.
-    pub fn count(&self, target: &Target) -> Result<(f64, Vec<Tensor>), TrialError> {
+    /// Runs it in the emulator of `target`: what one run costs in `unit`, and outputs.
+    pub fn count(&self, target: &Target, unit: Unit) -> Result<(f64, Vec<Tensor>), TrialError> {
         let wrong = |error: &dyn std::fmt::Display| TrialError(error.to_string());
         let folder = tempfile::tempdir().map_err(|error| wrong(&error))?;
         let file = folder.path().join(format!("lib{NAME}.a"));
@@ -102,9 +102,15 @@ impl Program {
             arena_bytes: self.arena_bytes,
             arena_align: codegen::ALIGN,
         };
-        let run = machines::run(target, &library, &self.inputs).map_err(|error| wrong(&error))?;
-        let instructions = run.instructions.ok_or_else(|| wrong(&"nothing was counted"))?;
-        Ok((instructions as f64, run.outputs))
+        let measure = Measure { cycles: unit == Unit::Cycles, ..Measure::default() };
+        let run =
+            machines::measure(target, &library, &self.inputs, &measure).map_err(|error| wrong(&error))?;
+        let cost = match unit {
+            Unit::Cycles => run.cycles.map(|cycles| cycles.total),
+            Unit::Instructions => run.instructions.map(|instructions| instructions as f64),
+            Unit::Ns => None,
+        };
+        Ok((cost.ok_or_else(|| wrong(&"nothing was counted"))?, run.outputs))
     }
 }
 

@@ -49,6 +49,13 @@ impl Runner {
             let (given, asked) = (answer.schedules.len(), trial.schedules.len());
             return Err(TrialError(format!("`{program}` answered for {given} schedules of {asked}")));
         }
-        Ok(answer)
+        match trial.unit {
+            Some(unit) if answer.unit != unit.name() => Err(TrialError(format!(
+                "`{program}` measured {}, not {}, which was asked for",
+                answer.unit,
+                unit.name()
+            ))),
+            _ => Ok(answer),
+        }
     }
 }

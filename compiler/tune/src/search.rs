@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use targets::Target;
 
 use crate::runner::Runner;
-use crate::trial::{Answer, Machine, Trial, TrialError};
+use crate::trial::{Answer, Machine, Trial, TrialError, Unit};
 
 /// Points that are modelled in one round, and those of them that one trial measures: the best by the model, and some of
 /// the others, about which the model may be wrong.
@@ -39,6 +39,8 @@ pub struct Search {
     pub time: Option<Duration>,
     /// Of [`PROMISING`]` + `[`OTHERS`] schedules each.
     pub trials: Option<usize>,
+    /// In which costs are wanted; `None`: what the runner measures by itself.
+    pub unit: Option<Unit>,
 }
 
 /// What was found for a workload.
@@ -69,7 +71,7 @@ impl Search {
         let mut random = Rng::with_seed(self.seed_of(&workload.key()));
         let trial = |schedules: Vec<Schedule>| {
             let target = Machine::Description(Box::new(target.clone()));
-            runner.run(&Trial { workload: workload.clone(), target, schedules })
+            runner.run(&Trial { workload: workload.clone(), target, unit: self.unit, schedules })
         };
         let mut seen: HashSet<Schedule> = HashSet::from([space.default_schedule().clone()]);
         // Schedules by their cost as a share of the default's, the best first.

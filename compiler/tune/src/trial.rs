@@ -17,7 +17,32 @@ use crate::program::Program;
 pub struct Trial {
     pub workload: Workload,
     pub target: Machine,
+    /// In which costs are wanted; left out, what the runner measures by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     pub schedules: Vec<Schedule>,
+}
+
+/// What costs are told in, of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Nanoseconds.
+    Ns,
+    Instructions,
+    /// Static cycles, by the target's scheduling model in LLVM.
+    Cycles,
+}
+
+impl Unit {
+    /// As answers and records call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Ns => "ns",
+            Unit::Instructions => "instructions",
+            Unit::Cycles => "cycles",
+        }
+    }
 }
 
 /// A target by its name, or in full.
@@ -41,9 +66,9 @@ impl Machine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Answer {
-    /// `ns` or `instructions`, of one run.
+    /// [`Unit::name`], or what another runner measures; of one run.
     pub unit: String,
-    /// The machine or emulator.
+    /// The machine, emulator or model.
     pub measured: String,
     /// By the default schedule, in the same process and interleaved with the others.
     pub default: Measured,
@@ -78,6 +103,7 @@ impl Trial {
     pub fn run(&self) -> Result<Answer, TrialError> {
         self.workload.check().map_err(|wrong| TrialError(format!("the workload is malformed: {wrong}")))?;
         let target = self.target.target()?;
+        let unit = self.unit(&target)?;
         let space = Space::new(&self.workload, &target);
         let default = Program::new(&self.workload, space.default_schedule(), &target)
             .map_err(|error| TrialError(format!("the default schedule is not compiled: {error}")))?;
@@ -88,24 +114,48 @@ impl Trial {
                 Program::new(&self.workload, schedule, &target).map_err(|error| error.to_string())
             })
             .collect();
-        match target.runner {
-            None => Err(TrialError(format!("{} does not say how its programs are run here", target.name))),
-            Some(Runner::Native) => host::measure(&target, &default, compiled),
-            Some(Runner::QemuUser { ref emulator, .. } | Runner::QemuSystem { ref emulator, .. }) => {
-                let wrong =
-                    |error: TrialError| TrialError(format!("the default schedule is not run: {error}"));
-                let (cost, outputs) = default.count(&target).map_err(wrong)?;
-                let schedules = compiled
-                    .into_par_iter()
-                    .map(|program| {
-                        let (cost, got) = program?.count(&target).map_err(|error| error.to_string())?;
-                        agree(&got, &outputs)?;
-                        Ok(Measured { cost, spread: 0.0 })
-                    })
-                    .collect();
-                let default = Measured { cost, spread: 0.0 };
-                Ok(Answer { unit: "instructions".to_owned(), measured: emulator.clone(), default, schedules })
+        if unit == Unit::Ns {
+            return host::measure(&target, &default, compiled);
+        }
+        let wrong = |error: TrialError| TrialError(format!("the default schedule is not run: {error}"));
+        let (cost, outputs) = default.count(&target, unit).map_err(wrong)?;
+        let schedules = compiled
+            .into_par_iter()
+            .map(|program| {
+                let (cost, got) = program?.count(&target, unit).map_err(|error| error.to_string())?;
+                agree(&got, &outputs)?;
+                Ok(Measured { cost, spread: 0.0 })
+            })
+            .collect();
+        let measured = match (unit, &target.runner) {
+            (Unit::Cycles, _) => format!("LLVM's model of {}", target.scheduling_model),
+            (_, Some(Runner::QemuUser { emulator, .. } | Runner::QemuSystem { emulator, .. })) => {
+                emulator.clone()
             }
+            (_, Some(Runner::Native) | None) => String::new(),
+        };
+        let default = Measured { cost, spread: 0.0 };
+        Ok(Answer { unit: unit.name().to_owned(), measured, default, schedules })
+    }
+
+    /// What is measured where `target`'s programs are run.
+    fn unit(&self, target: &Target) -> Result<Unit, TrialError> {
+        let refused = |unit: Unit, why: &str| {
+            TrialError(format!("{} can't be told for target `{}`: {why}", unit.name(), target.name))
+        };
+        match (&target.runner, self.unit) {
+            (None, _) => {
+                Err(TrialError(format!("{} does not say how its programs are run here", target.name)))
+            }
+            (Some(Runner::Native), None | Some(Unit::Ns)) => Ok(Unit::Ns),
+            (Some(Runner::Native), Some(unit)) => {
+                Err(refused(unit, "its programs run on this machine, where ns are measured"))
+            }
+            (Some(_), Some(Unit::Ns)) => Err(refused(
+                Unit::Ns,
+                "an emulator does not tell the time; instructions and cycles can be told",
+            )),
+            (Some(_), unit) => Ok(unit.unwrap_or(Unit::Instructions)),
         }
     }
 }

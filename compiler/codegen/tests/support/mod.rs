@@ -139,6 +139,7 @@ pub fn target(triple: &str, cpu: &str, features: &str, abi: &str, pointer_bits: 
         triple: triple.into(),
         cpu: cpu.into(),
         features: features.into(),
+        scheduling_model: String::new(),
         abi: abi.into(),
         pointer_bits,
         float: FloatUnit { bits: 64, fma: true, round: true, registers: 16 },

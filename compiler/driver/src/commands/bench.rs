@@ -36,6 +36,10 @@ pub struct Benched {
     gflops: Option<f64>,
     /// Executed by one inference, where the emulator counts them.
     instructions: Option<u64>,
+    /// With --cycles: what they take by the target's scheduling model.
+    cycles: Option<u64>,
+    /// With --cycles: executed instructions that the model does not have, taken to cost a cycle each.
+    unmodelled: Option<u64>,
     /// With --per-node: what this machine can do at most, and the kernels in the order in which they run.
     ceilings: Option<Ceilings>,
     kernels: Vec<Timed>,
@@ -52,8 +56,9 @@ struct Counted {
     #[serde(flatten)]
     kernel: Kernel,
     instructions: u64,
-    /// Of all instructions of the inference.
+    /// Of all instructions of the inference, with --cycles of all cycles.
     share: f64,
+    cycles: Option<u64>,
 }
 
 /// A library to be measured.
@@ -112,6 +117,7 @@ fn written(arguments: &cli::Bench) -> Result<Subject, Diagnostic> {
         return refused("is a finished library, whose kernels can't be timed one by one");
     }
     let object = written.object()?;
+    check_cycles(arguments, place(arguments, &written.target)?, &written.target)?;
     let Written { metadata, target, archive, .. } = written;
     Ok(Subject { metadata, target, object, archive, warnings: vec![] })
 }
@@ -124,6 +130,7 @@ fn compiled(arguments: &cli::Bench, progress: &Progress) -> Result<Subject, Diag
     }
     // Before the work, not after.
     let place = place(arguments, &target)?;
+    check_cycles(arguments, place, &target)?;
     let say = |stage| progress.say(stage);
     let (records, mut warnings) = records::load(&arguments.records, &target)?;
     let options = Options {
@@ -137,6 +144,17 @@ fn compiled(arguments: &cli::Bench, progress: &Progress) -> Result<Subject, Diag
     warnings.extend(artifact.warnings);
     let Artifact { metadata, object, archive, .. } = artifact;
     Ok(Subject { metadata, target, object, archive, warnings })
+}
+
+fn check_cycles(arguments: &cli::Bench, place: On, target: &Target) -> Result<(), Diagnostic> {
+    match place {
+        _ if !arguments.cycles => Ok(()),
+        On::Host => Err(Diagnostic::usage(
+            code::CANNOT_RUN,
+            "--cycles is for code that runs in an emulator; on this machine time is measured",
+        )),
+        On::Qemu => execute::check_cycles(target),
+    }
 }
 
 /// In this process what is for exactly this machine, else in the emulator.
@@ -192,18 +210,34 @@ fn timed(arguments: &cli::Bench, subject: &Subject, inputs: &[Tensor]) -> Result
 
 fn counted(arguments: &cli::Bench, subject: &Subject, inputs: &[Tensor]) -> Result<Benched, Diagnostic> {
     let Subject { metadata, target, archive, .. } = subject;
-    let (instructions, kernels) = match per_node(arguments) {
-        true => execute::instructions_by_kernel(archive, metadata, target, inputs)?,
-        false => (execute::as_program(archive, metadata, target, inputs)?.instructions, vec![]),
+    // Cycles are summed kernel by kernel in either case, so that both say the same.
+    let (instructions, kernels, cycles) = match per_node(arguments) || arguments.cycles {
+        true => {
+            let run = execute::by_kernel(archive, metadata, target, inputs, arguments.cycles)?;
+            (run.instructions, run.kernels, run.cycles)
+        }
+        false => (execute::as_program(archive, metadata, target, inputs)?.instructions, vec![], None),
     };
-    let all = instructions.unwrap_or(0).max(1) as f64;
-    let counted = |(kernel, &instructions): (&Kernel, &u64)| Counted {
+    let whole = |cycles: f64| cycles.round() as u64;
+    let of_kernel = |k: usize| Some(whole(*cycles.as_ref()?.kernels.get(k)?));
+    let all = cycles.as_ref().map(|cycles| cycles.total).or(instructions.map(|count| count as f64));
+    let counted = |(k, (kernel, &instructions)): (usize, (&Kernel, &u64))| Counted {
         kernel: kernel.clone(),
         instructions,
-        share: instructions as f64 / all,
+        share: of_kernel(k).unwrap_or(instructions) as f64 / all.unwrap_or_default().max(1.0),
+        cycles: of_kernel(k),
     };
-    let counted = metadata.kernels.iter().zip(&kernels).map(counted).collect();
-    Ok(Benched { instructions, counted, ..Benched::of(subject, "in QEMU") })
+    let counted = match per_node(arguments) {
+        true => metadata.kernels.iter().zip(&kernels).enumerate().map(counted).collect(),
+        false => vec![],
+    };
+    Ok(Benched {
+        instructions,
+        cycles: cycles.as_ref().map(|cycles| whole(cycles.total)),
+        unmodelled: cycles.as_ref().map(|cycles| cycles.unmodelled),
+        counted,
+        ..Benched::of(subject, "in QEMU")
+    })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Diagnostic> {
@@ -231,6 +265,8 @@ impl Benched {
             times: None,
             gflops: None,
             instructions: None,
+            cycles: None,
+            unmodelled: None,
             ceilings: None,
             kernels: vec![],
             counted: vec![],
@@ -242,6 +278,19 @@ impl Benched {
     fn heading(&self) -> String {
         let core = self.core.map(|core| format!(" on core {core}")).unwrap_or_default();
         format!("{} for {}, {}{core}", self.model, self.target, self.ran)
+    }
+
+    /// How many instructions a cycle, and how many of them the model does not have.
+    fn cycles_note(&self, cycles: u64) -> String {
+        let instructions = self.instructions.unwrap_or_default() as f64;
+        let rate = format!("{:.2} instructions a cycle", instructions / cycles.max(1) as f64);
+        match self.unmodelled.unwrap_or_default() {
+            0 => rate,
+            some => format!(
+                "{rate}; {:.1} % of them are not in the model, and taken for a cycle each",
+                100.0 * some as f64 / instructions.max(1.0)
+            ),
+        }
     }
 
     fn page(&self) -> String {
@@ -271,6 +320,9 @@ impl fmt::Display for Benched {
         if let Some(instructions) = self.instructions {
             row("instructions", grouped(instructions), String::new());
         }
+        if let Some(cycles) = self.cycles {
+            row("static cycles", grouped(cycles), self.cycles_note(cycles));
+        }
         let speed =
             self.gflops.map(|gflops| format!("{gflops:.1} GFLOP/s at the median")).unwrap_or_default();
         row("MACs", grouped(self.macs), speed);
@@ -284,7 +336,11 @@ impl fmt::Display for Benched {
         if !self.counted.is_empty() {
             let rows: Vec<Vec<String>> = self.counted.iter().map(counted_row).collect();
             writeln!(f)?;
-            f.write_str(&table(&["kernel", ">instructions", ">%", ">per MAC", "nodes"], &rows))?;
+            let heading: &[&str] = match self.cycles {
+                Some(_) => &["kernel", ">instructions", ">cycles", ">%", ">per MAC", "nodes"],
+                None => &["kernel", ">instructions", ">%", ">per MAC", "nodes"],
+            };
+            f.write_str(&table(heading, &rows))?;
         }
         match &self.page {
             Some(page) => writeln!(f, "\n  {}", page.display()),
@@ -318,13 +374,12 @@ fn nodes(kernel: &Kernel) -> String {
 }
 
 fn counted_row(counted: &Counted) -> Vec<String> {
-    let Counted { kernel, instructions, share } = counted;
-    let per_mac = *instructions as f64 / kernel.macs.max(1) as f64;
-    vec![
-        kernel.symbol.clone(),
-        grouped(*instructions),
-        format!("{:.1}", 100.0 * share),
-        if kernel.macs > 0 { format!("{per_mac:.2}") } else { String::new() },
-        nodes(kernel),
-    ]
+    let Counted { kernel, instructions, share, cycles } = counted;
+    let per_mac = cycles.unwrap_or(*instructions) as f64 / kernel.macs.max(1) as f64;
+    let mut row = vec![kernel.symbol.clone(), grouped(*instructions)];
+    row.extend(cycles.map(grouped));
+    row.push(format!("{:.1}", 100.0 * share));
+    row.push(if kernel.macs > 0 { format!("{per_mac:.2}") } else { String::new() });
+    row.push(nodes(kernel));
+    row
 }

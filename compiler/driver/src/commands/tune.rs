@@ -12,6 +12,7 @@ use crate::cli;
 use crate::compile::{self, Options};
 use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
+use crate::execute;
 use crate::lower::{self, KernelReport};
 use crate::problems;
 use crate::records;
@@ -74,6 +75,12 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
         true => records::read(&arguments.output)?.0,
         false => vec![],
     };
+    let wanted = arguments.unit.map(|unit| match unit {
+        cli::Unit::Ns => tune::Unit::Ns,
+        cli::Unit::Instructions => tune::Unit::Instructions,
+        cli::Unit::Cycles => tune::Unit::Cycles,
+    });
+    check_unit(wanted, &target, &known, arguments)?;
     // Before minutes of work, not after.
     records::write(&arguments.output, &known)?;
     let progress = Progress::start();
@@ -102,6 +109,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
                 seed: arguments.seed,
                 time: trials.is_none().then(|| rest.mul_f64(costs[place] / left.max(costs[place]))),
                 trials: trials.as_ref().map(|trials| trials[place].round() as usize),
+                unit: wanted,
             };
             let heading = format!("{} x{}", kernel.workload.about(), kernel.times);
             bar.say(&heading);
@@ -145,6 +153,29 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
         kernels: rows,
         warnings,
     })
+}
+
+/// A file holds costs in one unit, and cycles take a model.
+fn check_unit(
+    unit: Option<tune::Unit>,
+    target: &Target,
+    known: &[Record],
+    arguments: &cli::Tune,
+) -> Result<(), Diagnostic> {
+    if unit == Some(tune::Unit::Cycles) && arguments.runner.is_none() {
+        execute::check_cycles(target)?;
+    }
+    let Some(unit) = unit else { return Ok(()) };
+    let own = TargetKey::of(target).hash;
+    let other = |record: &&Record| record.target.hash == own && record.cost.unit != unit.name();
+    match known.iter().find(other) {
+        None => Ok(()),
+        Some(record) => Err(Diagnostic::usage(
+            code::RECORDS,
+            format!("`{}` has costs in {}", arguments.output.display(), record.cost.unit),
+        )
+        .with_hint(format!("tune by {} into another file", unit.name()))),
+    }
 }
 
 /// The user's command, or this program itself.

@@ -1,6 +1,7 @@
 //! `onnxc bench`: what it measures is the machine's affair, that it measures all is ours.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -98,12 +99,41 @@ fn emulated_machines_count_instructions() {
 }
 
 #[test]
+fn cycles_stand_beside_instructions() {
+    let folder = Folder::with("dense.onnx", &dense(Dim::Known(1)));
+    folder.onnxc("compile dense.onnx --target cortex-a72 -o out").ok();
+    for what in ["dense.onnx --target cortex-a72", "out"] {
+        insta::assert_snapshot!(folder.onnxc(&format!("bench {what} --cycles --per-node")).ok().stdout);
+        let plain = folder.onnxc(&format!("bench {what} --format json")).ok().json();
+        assert!(plain["cycles"].is_null() && plain["unmodelled"].is_null(), "{plain}");
+        let whole = folder.onnxc(&format!("bench {what} --cycles --format json")).ok().json();
+        let kernels = folder.onnxc(&format!("bench {what} --cycles --per-node --format json")).ok().json();
+        assert_eq!(whole["instructions"], plain["instructions"], "cycles change no count");
+        assert_eq!(kernels["cycles"], whole["cycles"]);
+        assert!(positive(&kernels["counted"][0]["cycles"]) <= positive(&whole["cycles"]), "{kernels}");
+    }
+}
+
+#[test]
+fn cycles_need_llvms_tools() {
+    let folder = Folder::with("dense.onnx", &dense(Dim::Known(1)));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_onnxc"));
+    command.args("bench dense.onnx --target cortex-m4f --cycles".split(' ')).current_dir(folder.0.path());
+    let Ran { code, stderr, .. } = Ran::of(command.env("LLVM_SYS_221_PREFIX", "/nowhere"));
+    assert_eq!(code, 2, "{stderr}");
+    let wanted = "`/nowhere/bin/llvm-mc` is not installed; on Debian: apt-get install llvm-22";
+    assert!(stderr.contains(wanted), "{stderr}");
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused_with_a_reason() {
     let folder = Folder::with("dense.onnx", &dense(Dim::Known(1)));
     let cases = [
         ("dense.onnx --target cortex-m4f --on host", "only code for exactly this machine is timed"),
         ("dense.onnx --target host --on qemu", "has no emulator"),
         ("dense.onnx --target cortex-m4f --html page.html", "the roofline is this machine's"),
+        ("dense.onnx --target cortex-a7 --cycles", "target `cortex-a7` has no `scheduling_model`"),
+        ("dense.onnx --cycles", "on this machine time is measured"),
         ("dense.onnx --threads 2", "one thread"),
         ("dense.onnx --seconds 0", "write a number of seconds"),
         ("dense.onnx --seconds 0.02 --html none/page.html", "cannot write `none/page.html`"),
