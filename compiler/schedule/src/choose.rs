@@ -7,7 +7,7 @@ pub(crate) use order::WORTH_THREADS;
 use ir::DType;
 use loops::affine::Affine;
 use loops::{Binary, BufferId, Expr};
-use targets::Target;
+use targets::{Costs, Target};
 
 use crate::emit::computed;
 use crate::flat::{Flat, dtype_of, loads};
@@ -337,16 +337,16 @@ fn register_tile(
             let tiles = |extent: usize, step: usize| {
                 [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
             };
-            let mut cycles = 0.0;
+            let mut taken = 0.0;
             for (row_tiles, tile) in tiles(rows, tile) {
                 for (column_tiles, vectors) in tiles(columns, vectors) {
                     let folds = if horizontal { tile as f64 } else { 0.0 };
-                    cycles += (row_tiles * column_tiles) as f64
-                        * (step_cycles(&loads, tile, vectors, lanes) + folds);
+                    taken += (row_tiles * column_tiles) as f64
+                        * (step_instructions(&loads, tile, vectors, lanes, &target.costs) + folds);
                 }
             }
-            if cycles < best.0 * 0.999 {
-                best = (cycles, (tile, vectors));
+            if taken < best.0 * 0.999 {
+                best = (taken, (tile, vectors));
             }
         }
     }
@@ -369,14 +369,18 @@ fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, target: &Target) -
     (cache.bytes / 3).checked_div(of_one).map_or(usize::MAX, |vectors| vectors.max(1))
 }
 
-/// Modelled cycles of one reduction step of a register tile. Vector machines run loads beside arithmetic and wait
-/// 4 cycles for a dependent result; scalar ones issue one instruction at a time.
-fn step_cycles(loads: &Loads, tile: usize, vectors: usize, lanes: usize) -> f64 {
+/// What one reduction step of a register tile takes, in instructions of the busiest unit. Vector machines run loads beside
+/// arithmetic, and have as many independent sums under way as a result takes instructions' time, or four to fill a loop;
+/// scalar ones issue one instruction at a time.
+fn step_instructions(loads: &Loads, tile: usize, vectors: usize, lanes: usize, costs: &Costs) -> f64 {
     let arithmetic = (tile * vectors) as f64;
     let loaded = loads.in_step(tile, vectors);
     match lanes {
         1 => arithmetic + loaded + 1.0,
-        _ => arithmetic.max(loaded).max(4.0) + 0.05 * (arithmetic + loaded),
+        _ => {
+            let under_way = (costs.latency * costs.vector).max(4.0);
+            arithmetic.max(loaded).max(under_way) + 0.05 * (arithmetic + loaded)
+        }
     }
 }
 
