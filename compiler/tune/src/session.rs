@@ -47,7 +47,7 @@ pub enum Event {
     Begun,
     /// The schedules that were measured so far, and the best one's cost as a share of the default's.
     Tried(usize, f64),
-    Ended(Result<Option<Found>, Failure>),
+    Ended(Result<Option<Box<Found>>, Failure>),
 }
 
 /// What the threads share: the next task to begin, and until when others will be busy.
@@ -86,18 +86,19 @@ impl Session<'_> {
 
     /// Takes one task after the other. Events go to who may have left.
     fn work(&self, tasks: &[Task], progress: &Mutex<Progress>, tell: &Sender<(usize, Event)>) {
-        while let Some((place, search)) = self.next(tasks, &mut lock(progress)) {
+        while let Some((place, search)) = self.next(tasks, progress) {
             let _ = tell.send((place, Event::Begun));
             let tried = |tried, share| {
                 let _ = tell.send((place, Event::Tried(tried, share)));
             };
             let found = search.run(tasks[place].workload, self.target, self.engine, &tried);
             lock(progress).busy[place] = None;
-            let _ = tell.send((place, Event::Ended(found)));
+            let _ = tell.send((place, Event::Ended(found.map(|found| found.map(Box::new)))));
         }
     }
 
-    fn next(&self, tasks: &[Task], progress: &mut Progress) -> Option<(usize, Search)> {
+    fn next(&self, tasks: &[Task], progress: &Mutex<Progress>) -> Option<(usize, Search)> {
+        let mut progress = lock(progress);
         let skipped = tasks.iter().skip(progress.next).take_while(|task| task.done).count();
         let place = progress.next + skipped;
         progress.next = place + 1;
@@ -185,7 +186,7 @@ mod tests {
     }
 
     /// What became of each task by its place, and the order in which they ended.
-    type Outcome = (BTreeMap<usize, Result<Option<Found>, Failure>>, Vec<usize>);
+    type Outcome = (BTreeMap<usize, Result<Option<Box<Found>>, Failure>>, Vec<usize>);
 
     fn run(engine: &dyn Engine, workers: usize, stop: &Stop) -> Outcome {
         let workloads = workloads();

@@ -120,7 +120,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
                     Ok(None) | Err(Failure::Stopped) => (),
                     Ok(Some(found)) => {
                         tried[place] = found.tried;
-                        known.push(record(kernel, found, &own, target.threads));
+                        known.push(record(kernel, *found, &own, target.threads));
                         records::write(&arguments.output, &known)?;
                     }
                     Err(error @ Failure::Gone(_)) => {
