@@ -382,8 +382,8 @@ pub struct EngineArgs {
     /// A cluster must be running, with this program or what --runner says under the same path on all of its machines.
     #[arg(long, value_enum, default_value_t = Engine::Local)]
     pub engine: Engine,
-    /// Trials that are under way at once, each of another kernel [default: locally 1 where time is measured and the
-    /// number of cores in an emulator; the cores of a Ray cluster; HyperQueue needs it].
+    /// Trials that are under way at once, each of another kernel [default: 1 here, the cores of a Ray cluster; HyperQueue
+    /// needs it].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
     /// How long to wait for the answer to one trial.

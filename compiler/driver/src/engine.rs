@@ -1,32 +1,22 @@
 //! What runs the trials of `onnxc tune`, from the command line; and what Ctrl-C means to it.
 
-use std::num::NonZero;
 use std::path::Path;
 
-use targets::Target;
 use tune::{Cluster, Engine, Failure, Limits, Local, Queue, Runner, Stop};
 
 use crate::cli;
 use crate::diagnostic::{Diagnostic, code};
 
 /// The engine, and how many trials it shall have at once.
-pub fn connect(
-    arguments: &cli::Tune,
-    target: &Target,
-    stop: &Stop,
-) -> Result<(Box<dyn Engine>, usize), Diagnostic> {
+pub fn connect(arguments: &cli::Tune, stop: &Stop) -> Result<(Box<dyn Engine>, usize), Diagnostic> {
     let chosen = &arguments.engine;
     let runner = runner(arguments.runner.as_deref())?;
     let limits = Limits { trial: chosen.trial_limit, stop: stop.clone() };
     let workers = chosen.workers.map(usize::from);
     let queue = match chosen.engine {
         cli::Engine::Local => {
-            // Where time is measured, trials would disturb one another; what another command does is not known.
-            let alone =
-                arguments.runner.is_some() || matches!(target.runner, None | Some(targets::Runner::Native));
-            let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
-            let workers = workers.unwrap_or_else(|| if alone { 1 } else { cores() });
-            return Ok((Box::new(Local { runner, limits }), workers));
+            // On the machine, trials would disturb one another; in an emulator, one takes all cores already.
+            return Ok((Box::new(Local { runner, limits }), workers.unwrap_or(1)));
         }
         cli::Engine::Ray => Queue::Ray,
         cli::Engine::Hq if workers.is_none() => {

@@ -84,7 +84,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
     let stop = Stop::default();
     engine::on_interrupt(&stop)?;
     say("connect");
-    let (engine, workers) = engine::connect(arguments, &target, &stop)?;
+    let (engine, workers) = engine::connect(arguments, &stop)?;
     drop(progress);
     let own = TargetKey::of(&target);
     let held = |known: &[Record], kernel: &Kernel| {
