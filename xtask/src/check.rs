@@ -8,10 +8,13 @@ use crate::command::{self, command, step};
 /// Set for tests that have a slow, complete form beside their quick one.
 const ALL: &str = "ONNXC_TEST_ALL";
 
+/// Names the clusters whose Python packages are there, so that tests on them are not left out.
+const ENGINES: &str = "ONNXC_TEST_ENGINES";
+
 /// Runs everything even if something fails, so that one run shows all there is to mend.
 pub fn run(python: &Path, all: bool) -> Result<(), String> {
     let mut tests = command("cargo", &["test", "--workspace", "--no-fail-fast"]);
-    tests.env("PATH", search_path(python));
+    tests.env("PATH", search_path(python)).env(ENGINES, if all { "hq ray" } else { "hq" });
     if all {
         tests.env(ALL, "1");
     }

@@ -22,10 +22,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words[..] {
-        ["demo"] => setup::all().and_then(|python| demo::run(&python)),
-        ["test"] => setup::all().and_then(|python| check::run(&python, false)),
-        ["test", "--all"] => setup::all().and_then(|python| check::run(&python, true)),
-        ["setup"] => setup::all().map(|_| ()),
+        ["demo"] => setup::all(false).and_then(|python| demo::run(&python)),
+        ["test"] => setup::all(false).and_then(|python| check::run(&python, false)),
+        ["test", "--all"] => setup::all(true).and_then(|python| check::run(&python, true)),
+        ["setup"] => setup::all(false).map(|_| ()),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

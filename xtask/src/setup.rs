@@ -38,20 +38,26 @@ const DEBIAN_PACKAGES: [&str; 29] = [
 ];
 
 /// `onnx` 1.22 is the last release whose wheel carries the official operator tests.
-const PYTHON_PACKAGES: [&str; 3] = ["numpy", "onnx==1.22.0", "onnxruntime"];
+const PYTHON_PACKAGES: [&str; 4] = ["numpy", "onnx==1.22.0", "onnxruntime", "hyperqueue"];
 
-/// Fails unless the packages above are installed, at the versions above.
+/// Large, and for slow tests alone.
+const SLOW_PYTHON_PACKAGES: [&str; 1] = ["ray"];
+
+/// Fails unless the packages that it is given are installed, at their versions.
 const PYTHON_CHECK: &str = "\
 from importlib.metadata import version
-version('numpy'), version('onnxruntime')
-assert version('onnx') == '1.22.0'
+import sys
+for package in sys.argv[1:]:
+    name, _, wanted = package.partition('==')
+    assert version(name) == wanted or not wanted
 ";
 
-/// Everything; returns the Python to use.
-pub fn all() -> Result<PathBuf, String> {
+/// Everything, what slow tests need only if `slow`; returns the Python to use.
+pub fn all(slow: bool) -> Result<PathBuf, String> {
     debian_packages()?;
     rust_components()?;
-    python()
+    let more: &[&str] = if slow { &SLOW_PYTHON_PACKAGES } else { &[] };
+    python(&[&PYTHON_PACKAGES, more].concat())
 }
 
 fn debian_packages() -> Result<(), String> {
@@ -100,17 +106,16 @@ fn rust_components() -> Result<(), String> {
 
 /// The system's Python if it has the packages, else one in a virtual environment in the build folder: Debian's own does
 /// not let pip install beside it.
-fn python() -> Result<PathBuf, String> {
+fn python(packages: &[&str]) -> Result<PathBuf, String> {
     step("Python packages");
     let environment = target().join("python");
     let own = environment.join("bin/python3");
-    let complete = |python: &PathBuf| answer(&mut command(python, &["-c", PYTHON_CHECK])).is_some();
+    let complete = |python: &PathBuf| answer(command(python, &["-c", PYTHON_CHECK]).args(packages)).is_some();
     if let Some(python) = [PathBuf::from("python3"), own.clone()].into_iter().find(complete) {
         println!("   all there");
         return Ok(python);
     }
     run(command("python3", &["-m", "venv"]).arg(&environment))?;
-    run(command(&own, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(PYTHON_PACKAGES))?;
-    if complete(&own) { Ok(own) } else { Err(format!("{} lacks one of {PYTHON_PACKAGES:?}", own.display())) }
+    run(command(&own, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages))?;
+    if complete(&own) { Ok(own) } else { Err(format!("{} lacks one of {packages:?}", own.display())) }
 }

@@ -375,6 +375,34 @@ pub struct Tune {
     /// input, or in the file whose name stands in the place of {trial}, and prints the answer. No shell reads it.
     #[arg(long, value_name = "COMMAND")]
     pub runner: Option<String>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// Where trials run, and how many at once.
+#[derive(Debug, Args)]
+pub struct EngineArgs {
+    /// What spreads trials: processes of this machine, a Ray cluster (RAY_ADDRESS), a HyperQueue server (HQ_SERVER_DIR).
+    /// A cluster must be running, with this program or what --runner says under the same path on all of its machines.
+    #[arg(long, value_enum, default_value_t = Engine::Local)]
+    pub engine: Engine,
+    /// Trials that are under way at once, each of another kernel [default: 1 here, the cores of a Ray cluster; HyperQueue
+    /// needs it].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+    /// How long to wait for the answer to one trial.
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
+    pub trial_limit: Duration,
+    /// The Python that speaks to a cluster; it has the package `ray` or `hyperqueue`.
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    pub python: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    Local,
+    Ray,
+    Hq,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -69,6 +69,8 @@ pub mod code {
     pub const REFUSED_RECORD: &str = "W0103";
     /// A kernel could not be measured.
     pub const NOT_TUNED: &str = "W0105";
+    /// The user ended what had not yet ended.
+    pub const STOPPED: &str = "W0106";
     /// Records of one kernel that were measured in different places.
     pub const INCOMPARABLE_RECORDS: &str = "W0104";
 }

@@ -11,6 +11,7 @@ mod compile;
 mod cost;
 mod data;
 mod diagnostic;
+mod engine;
 mod example;
 mod execute;
 mod explain;

@@ -8,8 +8,8 @@ use schedule::{Cost, Schedule, Space, Workload};
 use sha2::{Digest, Sha256};
 use targets::Target;
 
-use crate::runner::Runner;
-use crate::trial::{Answer, Machine, Trial, TrialError, Unit};
+use crate::engine::{Engine, Failure};
+use crate::trial::{Answer, Machine, Trial, Unit};
 
 /// Points that are modelled in one round, and those of them that one trial measures: the best by the model, and some of
 /// the others, about which the model may be wrong.
@@ -58,20 +58,24 @@ impl Search {
     /// where nothing was tried: there is no time, or nothing but the default.
     ///
     /// The same seed and number of trials give the same where measuring does. `progress` is told the number of schedules
-    /// that were measured, and the best cost as a share of the default's.
+    /// that were measured, and the best cost as a share of the default's. Trials follow one another, each chosen by what
+    /// those before it gave.
+    ///
+    /// # Errors
+    /// The default schedule can't be measured, or an answer is missing without which the search would go on otherwise.
     pub fn run(
         &self,
         workload: &Workload,
         target: &Target,
-        runner: &Runner,
+        engine: &dyn Engine,
         progress: &dyn Fn(usize, f64),
-    ) -> Result<Option<Found>, TrialError> {
+    ) -> Result<Option<Found>, Failure> {
         let space = Space::new(workload, target);
         let start = Instant::now();
         let mut random = Rng::with_seed(self.seed_of(&workload.key()));
         let trial = |schedules: Vec<Schedule>| {
             let target = Machine::Description(Box::new(target.clone()));
-            runner.run(&Trial { workload: workload.clone(), target, unit: self.unit, schedules })
+            engine.run(&Trial { workload: workload.clone(), target, unit: self.unit, schedules })
         };
         let mut seen: HashSet<Schedule> = HashSet::from([space.default_schedule().clone()]);
         // Schedules by their cost as a share of the default's, the best first.
@@ -88,17 +92,15 @@ impl Search {
                 break;
             }
             let best = known[0].0;
-            // A schedule that ends its process takes the others of the trial along: they are asked one by one.
-            let answers: Vec<(Schedule, Option<f64>)> = match trial(chosen.clone()) {
+            let answers = match trial(chosen.clone()) {
                 Ok(answer) => shares(chosen, &answer),
-                Err(error) if rounds == 1 && trial(vec![]).is_err() => return Err(error),
-                Err(_) => chosen
-                    .into_iter()
-                    .flat_map(|one| match trial(vec![one.clone()]) {
-                        Ok(answer) => shares(vec![one], &answer),
-                        Err(_) => vec![(one, None)],
-                    })
-                    .collect(),
+                Err(error @ (Failure::Gone(_) | Failure::Stopped)) => return Err(error),
+                Err(error) => {
+                    if rounds == 1 {
+                        trial(vec![]).map_err(|_| error)?;
+                    }
+                    one_by_one(chosen, &trial)?
+                }
             };
             tried += answers.len();
             known.extend(answers.into_iter().filter_map(|(schedule, share)| Some((share?, schedule))));
@@ -177,16 +179,26 @@ fn chosen(
     chosen
 }
 
+/// A schedule that ends its process takes the others of its trial along: they are asked one by one.
+fn one_by_one(
+    schedules: Vec<Schedule>,
+    trial: &dyn Fn(Vec<Schedule>) -> Result<Answer, Failure>,
+) -> Result<Vec<(Schedule, Option<f64>)>, Failure> {
+    let mut answers = Vec::new();
+    for one in schedules {
+        match trial(vec![one.clone()]) {
+            Ok(answer) => answers.extend(shares(vec![one], &answer)),
+            Err(Failure::Trial(_)) => answers.push((one, None)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(answers)
+}
+
 /// Costs as shares of the default's in the same trial.
 fn shares(schedules: Vec<Schedule>, answer: &Answer) -> Vec<(Schedule, Option<f64>)> {
     let share = |measured: &Result<crate::trial::Measured, String>| {
         measured.as_ref().ok().map(|measured| measured.cost / answer.default.cost)
     };
     schedules.into_iter().zip(answer.schedules.iter().map(share)).collect()
-}
-
-/// What each of several workloads gets of a whole, by its share of the sum.
-pub fn budget(whole: f64, costs: &[f64]) -> Vec<f64> {
-    let sum: f64 = costs.iter().sum();
-    costs.iter().map(|cost| whole * cost / sum.max(f64::MIN_POSITIVE)).collect()
 }

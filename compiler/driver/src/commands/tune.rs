@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use schedule::{Record, TargetKey, VERSION, Workload};
 use serde::Serialize;
 use targets::Target;
-use tune::{Runner, Search};
+use tune::{Budget, Event, Failure, Found, Session, Stop, Task};
 
 use crate::cli;
 use crate::compile::{self, Options};
 use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
+use crate::engine;
 use crate::execute;
 use crate::lower::{self, KernelReport};
 use crate::problems;
@@ -31,6 +32,8 @@ pub struct Tuned {
     seconds: f64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Diagnostic>,
+    #[serde(skip)]
+    stopped: bool,
 }
 
 #[derive(Serialize)]
@@ -70,7 +73,6 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
             Diagnostic::usage(code::COMMAND_LINE, "tuning is for one thread; leave --threads out").into()
         );
     }
-    let runner = runner(arguments)?;
     let mut known = match arguments.output.exists() {
         true => records::read(&arguments.output)?.0,
         false => vec![],
@@ -86,62 +88,73 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
     let progress = Progress::start();
     let say = |stage| progress.say(stage);
     let kernels = kernels(arguments, &target, &say)?;
+    let stop = Stop::default();
+    engine::on_interrupt(&stop)?;
+    say("connect");
+    let (engine, workers) = engine::connect(arguments, &stop)?;
     drop(progress);
-    let mut warnings = Vec::new();
     let own = TargetKey::of(&target);
     let held = |known: &[Record], kernel: &Kernel| {
         known.iter().find(|record| record.kernel == kernel.key && record.target.hash == own.hash).cloned()
     };
-    let costs: Vec<f64> = kernels.iter().map(Kernel::cost).collect();
-    let trials = arguments.trials.map(|trials| tune::budget(trials as f64, &costs));
-    let bar = Bar::start(kernels.len());
-    let mut rows: Vec<Row> = Vec::new();
-    let mut unit = String::new();
-    for (place, kernel) in kernels.iter().enumerate() {
-        let mut tried = 0;
-        if held(&known, kernel).is_none() {
-            let open = |(at, kernel): (usize, &Kernel)| {
-                if held(&known, kernel).is_none() { costs[at] } else { 0.0 }
-            };
-            let left: f64 = kernels.iter().enumerate().skip(place).map(open).sum();
-            let rest = arguments.budget.saturating_sub(start.elapsed());
-            let search = Search {
-                seed: arguments.seed,
-                time: trials.is_none().then(|| rest.mul_f64(costs[place] / left.max(costs[place]))),
-                trials: trials.as_ref().map(|trials| trials[place].round() as usize),
-                unit: wanted,
-            };
-            let heading = format!("{} x{}", kernel.workload.about(), kernel.times);
-            bar.say(&heading);
-            let told = |tried: usize, share: f64| {
-                bar.say(&format!("{heading}: {:.2}x after {tried} schedules", 1.0 / share));
-            };
-            match search.run(&kernel.workload, &target, &runner, &told) {
-                Ok(None) => (),
-                Ok(Some(found)) => {
-                    tried = found.tried;
-                    known.push(Record {
-                        kernel: kernel.key.clone(),
-                        about: kernel.workload.about(),
-                        target: own.clone(),
-                        version: VERSION,
-                        threads: target.threads,
-                        schedule: found.schedule,
-                        cost: found.cost,
-                        measured: found.measured,
-                    });
-                    records::write(&arguments.output, &known)?;
+    let tasks = kernels.iter().map(|kernel| {
+        let done = held(&known, kernel).is_some();
+        Task { workload: &kernel.workload, cost: kernel.cost(), done }
+    });
+    let tasks: Vec<Task> = tasks.collect();
+    let session = Session {
+        target: &target,
+        engine: &*engine,
+        workers,
+        seed: arguments.seed,
+        budget: arguments.trials.map_or(Budget::Until(start + arguments.budget), Budget::Trials),
+        unit: wanted,
+        stop: stop.clone(),
+    };
+    let mut warnings = Vec::new();
+    let mut tried = vec![0; kernels.len()];
+    let bar = Bar::start(tasks.iter().filter(|task| !task.done).count());
+    session.run(&tasks, &mut |place, event| {
+        let kernel = &kernels[place];
+        let heading = || format!("{} x{}", kernel.workload.about(), kernel.times);
+        match event {
+            Event::Begun => bar.say(&heading()),
+            Event::Tried(schedules, share) => {
+                bar.say(&format!("{}: {:.2}x after {schedules} schedules", heading(), 1.0 / share));
+            }
+            Event::Ended(found) => {
+                bar.advance();
+                match found {
+                    Ok(None) | Err(Failure::Stopped) => (),
+                    Ok(Some(found)) => {
+                        tried[place] = found.tried;
+                        known.push(record(kernel, *found, &own, target.threads));
+                        records::write(&arguments.output, &known)?;
+                    }
+                    Err(error @ Failure::Gone(_)) => {
+                        return Err(engine::gone(&error, Some(&arguments.output)));
+                    }
+                    Err(error) => warnings.push(not_tuned(&kernel.workload, &error)),
                 }
-                Err(error) => warnings.push(not_tuned(&kernel.workload, &error)),
             }
         }
-        if let Some(record) = held(&known, kernel) {
-            unit = record.cost.unit;
-            let (default, best) = (record.cost.default, record.cost.best);
-            let about = kernel.workload.about();
-            rows.push(Row { about, key: kernel.key.clone(), times: kernel.times, default, best, tried });
-        }
-        bar.advance();
+        Ok::<_, Diagnostic>(())
+    })?;
+    drop(bar);
+    let stopped = stop.is_asked();
+    if stopped {
+        let message =
+            format!("stopped before its end; what was found is in `{}`", arguments.output.display());
+        warnings.push(Diagnostic::warning(code::STOPPED, message).with_hint("the same command goes on"));
+    }
+    let mut unit = String::new();
+    let mut rows: Vec<Row> = Vec::new();
+    for (kernel, tried) in kernels.iter().zip(tried) {
+        let Some(record) = held(&known, kernel) else { continue };
+        unit = record.cost.unit;
+        let (default, best) = (record.cost.default, record.cost.best);
+        let about = kernel.workload.about();
+        rows.push(Row { about, key: kernel.key.clone(), times: kernel.times, default, best, tried });
     }
     let sum = |cost: fn(&Row) -> f64| rows.iter().map(|row| row.times as f64 * cost(row)).sum();
     Ok(Tuned {
@@ -152,6 +165,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
         seconds: start.elapsed().as_secs_f64(),
         kernels: rows,
         warnings,
+        stopped,
     })
 }
 
@@ -178,20 +192,16 @@ fn check_unit(
     }
 }
 
-/// The user's command, or this program itself.
-fn runner(arguments: &cli::Tune) -> Result<Runner, Diagnostic> {
-    let Some(template) = &arguments.runner else {
-        let own = std::env::current_exe().map_err(|error| {
-            Diagnostic::usage(code::CANNOT_RUN, format!("cannot find this program itself: {error}"))
-        })?;
-        return Ok(Runner(vec![own.to_string_lossy().into_owned(), "trial".to_owned()]));
-    };
-    match shlex::split(template).filter(|words| !words.is_empty()) {
-        Some(words) => Ok(Runner(words)),
-        None => Err(Diagnostic::usage(
-            code::COMMAND_LINE,
-            format!("`{template}` is no command: a quotation mark is open, or there is nothing"),
-        )),
+fn record(kernel: &Kernel, found: Found, target: &TargetKey, threads: usize) -> Record {
+    Record {
+        kernel: kernel.key.clone(),
+        about: kernel.workload.about(),
+        target: target.clone(),
+        version: VERSION,
+        threads,
+        schedule: found.schedule,
+        cost: found.cost,
+        measured: found.measured,
     }
 }
 
@@ -235,7 +245,7 @@ fn kernels(
     Ok(kernels)
 }
 
-fn not_tuned(workload: &Workload, error: &tune::TrialError) -> Diagnostic {
+fn not_tuned(workload: &Workload, error: &Failure) -> Diagnostic {
     Diagnostic::warning(
         code::NOT_TUNED,
         format!("`{}` keeps its default schedule: {error}", workload.about()),
@@ -256,6 +266,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Report for Tuned {
+    /// As shells say of what an interrupt ended.
+    fn exit_code(&self) -> u8 {
+        if self.stopped { 130 } else { 0 }
+    }
+
     fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
