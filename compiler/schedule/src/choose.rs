@@ -342,7 +342,7 @@ fn register_tile(
                 for (column_tiles, vectors) in tiles(columns, vectors) {
                     let folds = if horizontal { tile as f64 } else { 0.0 };
                     taken += (row_tiles * column_tiles) as f64
-                        * (step_instructions(&loads, tile, vectors, lanes, &target.costs) + folds);
+                        * (step_instructions(&loads, (tile, rows), vectors, lanes, &target.costs) + folds);
                 }
             }
             if taken < best.0 * 0.999 {
@@ -370,15 +370,22 @@ fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, target: &Target) -
 }
 
 /// What one reduction step of a register tile takes, in instructions of the busiest unit. Vector machines run loads beside
-/// arithmetic, and have as many independent sums under way as a result takes instructions' time, or four to fill a loop;
-/// scalar ones issue one instruction at a time.
-fn step_instructions(loads: &Loads, tile: usize, vectors: usize, lanes: usize, costs: &Costs) -> f64 {
+/// arithmetic, and need some independent sums under way: four to fill a loop and, where there are no other rows whose
+/// sums could begin meanwhile, as many as begin while one is added to. Scalar ones issue one instruction at a time.
+fn step_instructions(
+    loads: &Loads,
+    (tile, rows): (usize, usize),
+    vectors: usize,
+    lanes: usize,
+    costs: &Costs,
+) -> f64 {
     let arithmetic = (tile * vectors) as f64;
     let loaded = loads.in_step(tile, vectors);
     match lanes {
         1 => arithmetic + loaded + 1.0,
         _ => {
-            let under_way = (costs.latency * costs.vector).max(4.0);
+            let alone = if rows == 1 { costs.latency * costs.vector } else { 0.0 };
+            let under_way = alone.max(4.0);
             arithmetic.max(loaded).max(under_way) + 0.05 * (arithmetic + loaded)
         }
     }
