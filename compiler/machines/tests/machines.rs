@@ -104,18 +104,16 @@ fn every_machine_gives_the_right_numbers_and_figures() {
     }
 }
 
+/// A library whose function takes and gives nothing.
+fn without_data<'a>(archive: &'a Path, name: &'a str) -> Library<'a> {
+    Library { archive, name, inputs: &[], outputs: &[], arena_bytes: 0, arena_align: 1 }
+}
+
 #[test]
 fn instructions_are_counted_exactly() {
     for target in emulated().filter(|target| !native(target)) {
         let (_folder, archive) = build(&target, "counted");
-        let library = Library {
-            archive: &archive,
-            name: "counted",
-            inputs: &[],
-            outputs: &[],
-            arena_bytes: 0,
-            arena_align: 1,
-        };
+        let library = without_data(&archive, "counted");
         let ran = run(&target, &library, &[]).unwrap_or_else(|error| panic!("{}: {error}", target.name));
         assert_eq!(ran.instructions, Some(202), "{}", target.name);
         assert_eq!((ran.arena_used, ran.stack_used), (0, 0), "{}", target.name);
@@ -130,14 +128,7 @@ const ROUNDS: [(&str, f64); 5] =
 fn a_loop_takes_as_many_cycles_as_its_model_says() {
     for target in emulated().filter(|target| !native(target)) {
         let (_folder, archive) = build(&target, "counted");
-        let library = Library {
-            archive: &archive,
-            name: "counted",
-            inputs: &[],
-            outputs: &[],
-            arena_bytes: 0,
-            arena_align: 1,
-        };
+        let library = without_data(&archive, "counted");
         let ran = measure(&target, &library, &[], &Measure { cycles: true, ..Measure::default() });
         if target.scheduling_model.is_empty() {
             let message = ran.unwrap_err().to_string();
@@ -164,14 +155,7 @@ fn a_loop_takes_as_many_cycles_as_its_model_says() {
 fn a_model_that_llvm_does_not_have_is_named() {
     let mut target = Target::preset("cortex-m4f").unwrap();
     let (_folder, archive) = build(&target, "counted");
-    let library = Library {
-        archive: &archive,
-        name: "counted",
-        inputs: &[],
-        outputs: &[],
-        arena_bytes: 0,
-        arena_align: 1,
-    };
+    let library = without_data(&archive, "counted");
     // One that LLVM knows but has only itineraries of, and one that it does not know.
     for model in ["cortex-a7", "cortex-m99"] {
         target.scheduling_model = model.to_owned();
@@ -186,14 +170,7 @@ fn a_model_that_llvm_does_not_have_is_named() {
 fn instructions_are_counted_kernel_by_kernel() {
     for target in emulated() {
         let (_folder, archive) = build(&target, "kernels");
-        let library = Library {
-            archive: &archive,
-            name: "kernels",
-            inputs: &[],
-            outputs: &[],
-            arena_bytes: 0,
-            arena_align: 1,
-        };
+        let library = without_data(&archive, "kernels");
         let cycles = !native(&target) && !target.scheduling_model.is_empty();
         let wanted = Measure { kernels: &["kernels_b", "kernels_a"], cycles };
         let ran = measure(&target, &library, &[], &wanted)
