@@ -6,8 +6,9 @@ use ops::{AnyOp, Graph, Meaning};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
-use rewrite::{DefaultCost, Precision, Strategy};
+use rewrite::{Precision, Strategy};
 use targets::Target;
+use tests::costs::Narrowing;
 use tests::random_cnns::{Random, random_cnn};
 use tests::random_graphs::{any_step, build};
 use tests::values::{cancelled, compare, inputs};
@@ -17,7 +18,7 @@ const NARROW: [(Precision, DType); 2] = [(Precision::Bf16, DType::BF16), (Precis
 /// The graph in `precision` under `strategy`.
 fn narrow(graph: &Graph, precision: Precision, strategy: Strategy) -> Graph {
     let options = rewrite::Options { precision, strategy, ..rewrite::Options::default() };
-    rewrite::optimize(graph, &DefaultCost::default(), &options).unwrap().graph
+    rewrite::optimize(graph, &Narrowing::EVERYWHERE, &options).unwrap().graph
 }
 
 fn run(graph: &Graph, rewriting: rewrite::Options, inputs: &[Tensor]) -> Vec<Tensor> {
@@ -112,29 +113,13 @@ fn every_product_is_of_narrow_factors_and_the_interface_stays() {
     }
 }
 
-/// A machine that widens numbers one by one, and has more or less memory.
-struct Widening {
-    short_of_memory: bool,
-}
-
-impl rewrite::CostModel for Widening {
-    fn cost(&self, op: &AnyOp, inputs: &[ir::TensorType], outputs: &[ir::TensorType]) -> f64 {
-        let narrow = inputs.iter().any(|ty| matches!(ty.dtype, DType::F16 | DType::BF16));
-        DefaultCost::default().cost(op, inputs, outputs) * if narrow { 4.0 } else { 1.0 }
-    }
-
-    fn short_of_memory(&self) -> bool {
-        self.short_of_memory
-    }
-}
-
 #[test]
 fn products_that_take_longer_of_narrow_factors_stay_unless_memory_is_short() {
     for (seed, (precision, dtype)) in (0..30).flat_map(|seed| NARROW.map(|narrow| (seed, narrow))) {
         let graph = random_cnn(seed);
         let options = rewrite::Options { precision, strategy: Strategy::Off, ..rewrite::Options::default() };
         let stored = |short_of_memory| {
-            let cost = Widening { short_of_memory };
+            let cost = Narrowing { dearer: 4.0, short_of_memory };
             factors(&rewrite::optimize(&graph, &cost, &options).unwrap().graph, dtype)
         };
         assert_eq!(stored(false).0, 0, "seed {seed}");

@@ -30,6 +30,7 @@ use ops::ops::transpose::Transpose;
 use ops::shape::{Layout, Pool, Window};
 use schedule::{Argument, Block, Destination, Kernel, Operand, Schedule, View, Winograd, Workload};
 use targets::Target;
+use tests::costs::Narrowing;
 
 fn random(ty: &TensorType, seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -335,7 +336,7 @@ fn check_narrow(op: impl Into<AnyOp>, types: &[TensorType], constant: &[bool]) {
         precision: rewrite::Precision::Bf16,
         ..rewrite::Options::default()
     };
-    let narrow = rewrite::optimize(&graph, &rewrite::DefaultCost::default(), &options).unwrap().graph;
+    let narrow = rewrite::optimize(&graph, &Narrowing::EVERYWHERE, &options).unwrap().graph;
     let mut factors = 0;
     for id in narrow.ids() {
         let ir::NodeKind::Apply(op) = &narrow.node(id).kind else { continue };
