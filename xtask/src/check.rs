@@ -11,10 +11,17 @@ const ALL: &str = "ONNXC_TEST_ALL";
 /// Names the clusters whose Python packages are there, so that tests on them are not left out.
 const ENGINES: &str = "ONNXC_TEST_ENGINES";
 
+/// The clusters that tests run on, and the Python packages of each. HyperQueue's is for x86-64 alone; Ray's is large.
+pub fn engines(all: bool) -> Vec<(&'static str, &'static str)> {
+    let hq = cfg!(target_arch = "x86_64").then_some(("hq", "hyperqueue"));
+    hq.into_iter().chain(all.then_some(("ray", "ray"))).collect()
+}
+
 /// Runs everything even if something fails, so that one run shows all there is to mend.
 pub fn run(python: &Path, all: bool) -> Result<(), String> {
     let mut tests = command("cargo", &["test", "--workspace", "--no-fail-fast"]);
-    tests.env("PATH", search_path(python)).env(ENGINES, if all { "hq ray" } else { "hq" });
+    let engines: Vec<&str> = engines(all).into_iter().map(|(engine, _)| engine).collect();
+    tests.env("PATH", search_path(python)).env(ENGINES, engines.join(" "));
     if all {
         tests.env(ALL, "1");
     }

@@ -22,10 +22,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words[..] {
-        ["demo"] => setup::all(false).and_then(|python| demo::run(&python)),
-        ["test"] => setup::all(false).and_then(|python| check::run(&python, false)),
-        ["test", "--all"] => setup::all(true).and_then(|python| check::run(&python, true)),
-        ["setup"] => setup::all(false).map(|_| ()),
+        ["demo"] => setup::all(&[]).and_then(|python| demo::run(&python)),
+        ["test"] => test(false),
+        ["test", "--all"] => test(true),
+        ["setup"] => setup::all(&[]).map(|_| ()),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);
@@ -38,4 +38,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn test(all: bool) -> Result<(), String> {
+    let packages: Vec<&str> = check::engines(all).into_iter().map(|(_, package)| package).collect();
+    check::run(&setup::all(&packages)?, all)
 }

@@ -38,10 +38,7 @@ const DEBIAN_PACKAGES: [&str; 29] = [
 ];
 
 /// `onnx` 1.22 is the last release whose wheel carries the official operator tests.
-const PYTHON_PACKAGES: [&str; 4] = ["numpy", "onnx==1.22.0", "onnxruntime", "hyperqueue"];
-
-/// Large, and for slow tests alone.
-const SLOW_PYTHON_PACKAGES: [&str; 1] = ["ray"];
+const PYTHON_PACKAGES: [&str; 3] = ["numpy", "onnx==1.22.0", "onnxruntime"];
 
 /// Fails unless the packages that it is given are installed, at their versions.
 const PYTHON_CHECK: &str = "\
@@ -52,11 +49,10 @@ for package in sys.argv[1:]:
     assert version(name) == wanted or not wanted
 ";
 
-/// Everything, what slow tests need only if `slow`; returns the Python to use.
-pub fn all(slow: bool) -> Result<PathBuf, String> {
+/// Everything, and `more` packages of Python; returns the Python to use.
+pub fn all(more: &[&str]) -> Result<PathBuf, String> {
     debian_packages()?;
     rust_components()?;
-    let more: &[&str] = if slow { &SLOW_PYTHON_PACKAGES } else { &[] };
     python(&[&PYTHON_PACKAGES, more].concat())
 }
 

@@ -11,6 +11,7 @@ use support::*;
 
 const MAIN: &str = r#"
 #include <stdio.h>
+#include <time.h>
 #include "onnxc_pool.h"
 
 static int32_t runs[40];
@@ -36,6 +37,36 @@ static int covers(struct onnxc_threads threads)
     return 1;
 }
 
+/* The first iteration goes on until all others are done, those of its own thread's share, too: somebody else must take
+ * them. */
+enum { ITERATIONS = 8, MOST_WAITS = 20000 };
+static int32_t done;
+static int32_t done_before_the_first;
+
+static void first_is_last(void *context, int32_t first, int32_t last)
+{
+    const struct timespec a_millisecond = { 0, 1000000 };
+    (void)context;
+    for (int32_t k = first; k < last; k++) {
+        if (k == 0) {
+            for (int wait = 0; wait < MOST_WAITS; wait++) {
+                if (__atomic_load_n(&done, __ATOMIC_RELAXED) == ITERATIONS - 1)
+                    break;
+                nanosleep(&a_millisecond, 0);
+            }
+            done_before_the_first = __atomic_load_n(&done, __ATOMIC_RELAXED);
+        }
+        __atomic_fetch_add(&done, 1, __ATOMIC_RELAXED);
+    }
+}
+
+static int takes_what_a_late_thread_has_left(struct onnxc_threads threads)
+{
+    done = 0;
+    threads.parallel_for(threads.pool, first_is_last, 0, ITERATIONS);
+    return done_before_the_first == ITERATIONS - 1;
+}
+
 struct inputs { const float *x; };
 struct outputs { float *y; };
 int32_t net_run(const struct inputs *in, const struct outputs *out, void *arena);
@@ -58,6 +89,8 @@ int main(void)
         struct onnxc_threads threads = onnxc_pool_threads(&pool);
         if (!covers(threads))
             return 5;
+        if (count > 1 && !takes_what_a_late_thread_has_left(threads))
+            return 6;
         out.y = threaded;
         for (int round = 0; round < 500; round++) {
             for (int k = 0; k < 1000; k++)

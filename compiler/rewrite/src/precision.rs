@@ -2,9 +2,9 @@
 //!
 //! No equality, and therefore no rule: results change. An `F32` tensor that a product is taken of is stored as
 //! bfloat16 or as a half float, rounded once to nearest even where it is computed; weights are rounded at compile time.
-//! Where time counts more than memory, products that take longer so stay as they are.
-//! Products are exact in `F32` and are summed there, as all other arithmetic is done in `F32`: kernels widen what they
-//! read and round what they store. Inputs and outputs of the model stay as they are.
+//! Where time counts more than memory, products that take much longer so stay as they are. Products are exact in `F32`
+//! and are summed there, as all other arithmetic is done in `F32`: kernels widen what they read and round what they
+//! store. Inputs and outputs of the model stay as they are.
 
 use std::collections::{HashMap, HashSet};
 
@@ -157,9 +157,9 @@ impl<'g> Storing<'g> {
         Ok(())
     }
 
-    /// The operator `id` with all operands narrow that products are taken of; but weights only if none becomes infinite, and what would
-    /// have to be converted first (an input of the model) only if that pays. It does not for what is seen in another
-    /// order than it is stored in, an image in NCHW most of all: it would be converted element by element.
+    /// The operator `id` with all operands narrow that products are taken of; but weights only if none becomes infinite,
+    /// and what would have to be converted first (an input of the model) only if that pays. It does not for what is seen
+    /// in another order than it is stored in, an image in NCHW most of all: it would be converted element by element.
     fn cheapest<'o>(
         &self,
         mut conversions: Conversions<'o>,
@@ -293,8 +293,8 @@ impl Conversions<'_> {
     }
 }
 
-/// By how much an operator on wide operands must be faster to be left with them: what is narrow takes half the way to
-/// memory for its other readers, too.
+/// An operator is left with wide operands if it then takes less than this share of what it takes with narrow ones. Not
+/// any gain will do: what is narrow takes half the way to memory for its other readers, too.
 const FASTER: f64 = 0.8;
 
 /// The operators that take products, and should do so of narrow operands. Not those whose form for wide ones is much

@@ -267,8 +267,8 @@ impl Loads {
     }
 }
 
-/// Operations that make a number to be computed with of one as it is stored: a bfloat16 is shifted; where
-/// no instruction converts half floats, bits are.
+/// Operations that make a number to be computed with of one as it is stored: a bfloat16 is shifted; where no instruction
+/// converts half floats, bits are.
 fn widening(stored: DType, target: &Target) -> usize {
     match stored {
         DType::BF16 => 1,
@@ -369,9 +369,9 @@ fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, target: &Target) -
     (cache.bytes / 3).checked_div(of_one).map_or(usize::MAX, |vectors| vectors.max(1))
 }
 
-/// What one reduction step of a register tile takes, in instructions of the busiest unit. Vector machines run loads beside
-/// arithmetic, and need some independent sums under way: four to fill a loop and, where there are no other rows whose
-/// sums could begin meanwhile, as many as begin while one is added to. Scalar ones issue one instruction at a time.
+/// What one reduction step of a register tile takes, in instructions of the busiest unit. Vector machines run loads
+/// beside arithmetic, and need some independent sums under way: four to fill a loop and, where there are no other rows
+/// whose sums could begin meanwhile, as many as begin while one is added to. Scalar ones issue one instruction at a time.
 fn step_instructions(
     loads: &Loads,
     (tile, rows): (usize, usize),
@@ -417,10 +417,10 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<usize
     let together = lane_steps(flat, schedule.vector_axis, schedule.lanes, target);
     let inside =
         |first: usize| -> usize { reduction[first..].iter().map(|&axis| flat.axes[axis].extent).product() };
-    // A window's rows share what they load. Of channels each has values of its own: in a block with many more statements
-    // than registers LLVM moves the accumulators about (measured on AVX2, NEON of Armv7 and Helium).
+    // A window's rows share what they load. Of channels each has values of its own: in a block of more statements than
+    // eight for each register but a few LLVM moves the accumulators about (measured on AVX2, NEON of Armv7 and Helium).
     let steps = |statements: usize| (statements / (schedule.tile * schedule.vectors)).min(16);
-    let of_channels = steps((8 * target.vector.registers.max(16)) - 32);
+    let of_channels = steps(8 * (target.vector.registers.max(16) - 4));
     let of_windows = steps(256);
     (0..reduction.len())
         .find(|&first| {

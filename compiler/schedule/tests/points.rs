@@ -382,6 +382,53 @@ fn the_outermost_loop_keeps_threads_occupied() {
     assert_eq!(shared.order.first(), Some(&Loop::Axis(0)), "{shared:?}");
 }
 
+/// The default for a product of constants with `rows` of `depth` numbers.
+fn default_product(rows: usize, columns: usize, depth: usize, target: &Target) -> Schedule {
+    let body = read(0, &[axis(0), axis(2)]) * read(1, &[axis(2), axis(1)]);
+    let stage = Stage::reduce(DType::F32, [rows, columns], Fold::Sum, [depth], body);
+    let operands = vec![(f32s(&[rows, depth]), false), (f32s(&[depth, columns]), true)];
+    let workload = Case { stage, operands }.workload();
+    Space::new(&workload, target).default_schedule().clone()
+}
+
+/// Sixteen channels of a full tile are more statements than sixteen registers bear in one block, eight are not.
+#[test]
+fn few_channels_are_written_out_as_registers_allow() {
+    let written_out = |name: &str, channels: usize| {
+        !default_product(196, 96, channels, &Target::preset(name).unwrap()).unrolled_axes.is_empty()
+    };
+    assert!(written_out("x86-64-v3", 8) && !written_out("x86-64-v3", 16));
+    assert!(written_out("cortex-m55", 16));
+}
+
+/// With no other rows, a row's own vectors are all that goes on while a sum is added to.
+#[test]
+fn a_row_alone_has_as_many_sums_as_its_latency_takes() {
+    let vectors =
+        |name: &str, rows: usize| default_product(rows, 640, 128, &Target::preset(name).unwrap()).vectors;
+    assert_eq!((vectors("cortex-a53", 1), vectors("cortex-a72", 1)), (8, 8));
+    assert!(vectors("cortex-a53", 64) < 8);
+}
+
+/// Numbers that have to be widened one by one cost more than they save; pairs that an instruction takes cost half.
+#[test]
+fn narrow_factors_pay_where_an_instruction_takes_them() {
+    let of = |name: &str, dtype: DType| {
+        let wide = |operand, index: [Expr; 2]| read(operand, &index).cast(DType::F32);
+        let body = wide(0, [axis(0), axis(2)]) * wide(1, [axis(2), axis(1)]);
+        let stage = Stage::reduce(DType::F32, [128, 384], Fold::Sum, [384], body);
+        let narrow = |shape: &[usize]| TensorType::new(dtype, shape.to_vec());
+        let operands = vec![(narrow(&[128, 384]), false), (narrow(&[384, 384]), true)];
+        let workload = Case { stage, operands }.workload();
+        let target = Target::preset(name).unwrap();
+        let space = Space::new(&workload, &target);
+        space.estimate(space.default_schedule())
+    };
+    let ratio = |name: &str| of(name, DType::BF16) / of(name, DType::F32);
+    assert!(ratio("x86-64-v3") > 1.25, "{}", ratio("x86-64-v3"));
+    assert!(ratio("sapphirerapids") < 0.6, "{}", ratio("sapphirerapids"));
+}
+
 /// Vectors along a reduction that leave something over, behind a padding guard: what is left asks the guard, too.
 #[test]
 fn what_is_left_of_a_horizontal_sum_asks_the_guard() {
