@@ -41,6 +41,9 @@ pub enum Meaning {
     /// `result[l] = accumulator[l] + sum over k < group of a[l * group + k] * b[l * group + k]`, where the arguments are
     /// (accumulator, a, b); `a` and `b` are widened by their own types' signs.
     Dot { group: usize },
+    /// The product of two blocks, the second one transposed: for `r < rows` and `c < columns`,
+    /// `result[r * columns + c] = accumulator[..] + sum over k < group of a[r * group + k] * b[c * group + k]`.
+    Block { rows: usize, columns: usize, group: usize },
     /// The same over all lanes: `result = accumulator + sum over k of a[k] * b[k]`.
     DotAll,
     /// `result[l] = a[stride * l + offset]`, widened by the argument's sign.
@@ -58,14 +61,16 @@ const I32: Type = ty(DType::I32, 1);
 const I8X4: Type = ty(DType::I8, 4);
 const I8X16: Type = ty(DType::I8, 16);
 const I16X2: Type = ty(DType::I16, 2);
+const BF16X8: Type = ty(DType::BF16, 8);
 const BF16X32: Type = ty(DType::BF16, 32);
+const F32X4: Type = ty(DType::F32, 4);
 const F32X16: Type = ty(DType::F32, 16);
 const I32X4: Type = ty(DType::I32, 4);
 const I32X8: Type = ty(DType::I32, 8);
 const I32X16: Type = ty(DType::I32, 16);
 
 /// Every instruction. Cycle counts are reciprocal throughputs from the vendors' optimisation guides: Zen 4 issues one
-/// 512-bit or two 256-bit dot products a cycle, Neoverse N1 two; Cortex-M4 and M7 take one cycle for a DSP
+/// 512-bit or two 256-bit dot products a cycle, Neoverse N1 two, V1 four of them or block products; Cortex-M4 and M7 take one cycle for a DSP
 /// instruction; Cortex-M55 works on 64 bits of a vector per cycle.
 #[rustfmt::skip]
 pub static INSTRUCTIONS: &[Instruction] = &[
@@ -139,6 +144,31 @@ pub static INSTRUCTIONS: &[Instruction] = &[
         arguments: &[I32X4, I8X16, I8X16],
         result: I32X4,
         meaning: Meaning::Dot { group: 4 },
+        cycles: 0.5,
+    },
+    Instruction {
+        name: "bfmmla",
+        emit: Emit::Intrinsic {
+            name: "llvm.aarch64.neon.bfmmla",
+            operands: &[Operand::Argument(0, F32X4), Operand::Argument(1, BF16X8), Operand::Argument(2, BF16X8)],
+            result: F32X4,
+        },
+        arguments: &[F32X4, BF16X8, BF16X8],
+        result: F32X4,
+        meaning: Meaning::Block { rows: 2, columns: 2, group: 4 },
+        cycles: 0.25,
+    },
+    Instruction {
+        name: "bfcvtn",
+        emit: Emit::Assembly {
+            text: "bfcvtn $0.4h, $1.4s",
+            constraints: "=w,w",
+            operands: &[Operand::Argument(0, F32X4)],
+            result: ty(DType::BF16, 4),
+        },
+        arguments: &[F32X4],
+        result: ty(DType::BF16, 4),
+        meaning: Meaning::Convert,
         cycles: 0.5,
     },
     Instruction {

@@ -27,6 +27,16 @@ impl Instructions for Table {
                 let lane = |l: usize| float_dot(sum.float(l), a, b, l * group..(l + 1) * group);
                 Some(Value::floats(dtype, lanes.map(lane)))
             }
+            (Meaning::Block { columns, group, .. }, [sum, a, b]) => {
+                let terms =
+                    |l: usize| (0..group).map(move |k| (l / columns * group + k, l % columns * group + k));
+                let lane = |l: usize| {
+                    let add =
+                        |sum: f64, (i, j)| Value::floats(dtype, [sum + a.float(i) * b.float(j)]).float(0);
+                    terms(l).fold(sum.float(l), add)
+                };
+                Some(Value::floats(dtype, lanes.map(lane)))
+            }
             (Meaning::Convert, [a]) => Some(a.cast(dtype)),
             (Meaning::Dot { group }, [sum, a, b]) => {
                 let lane = |l: usize| sum.int(l).wrapping_add(dot(a, b, l * group..(l + 1) * group));

@@ -11,6 +11,7 @@ pub(crate) const PRESETS: &[(&str, &str)] = &[
     ("cortex-m55", include_str!("../presets/cortex-m55.toml")),
     ("cortex-m7", include_str!("../presets/cortex-m7.toml")),
     ("neoverse-n1", include_str!("../presets/neoverse-n1.toml")),
+    ("neoverse-v1", include_str!("../presets/neoverse-v1.toml")),
     ("rv32imafc", include_str!("../presets/rv32imafc.toml")),
     ("rv32imc", include_str!("../presets/rv32imc.toml")),
     ("rv64gc", include_str!("../presets/rv64gc.toml")),

@@ -37,6 +37,11 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
                 let value = self.expr(value)?;
                 Ok(self.lanes(value, *lane, 1))
             }
+            Expr::Shuffle { a, b, lanes } => {
+                let (a, b) = (self.expr(a)?, self.expr(b)?);
+                let lanes: Vec<i32> = lanes.iter().map(|&lane| lane as i32).collect();
+                Ok(self.build.shuffle(a, b, &lanes))
+            }
             Expr::Unary(op, a) => {
                 let a = self.expr(a)?;
                 self.unary(*op, a)

@@ -98,6 +98,7 @@ impl<'n> Typing<'n> {
             Expr::Horizontal { value, .. } | Expr::Lane { value, .. } => {
                 Type { lanes: 1, ..self.of_expr(value)? }
             }
+            Expr::Shuffle { a, lanes, .. } => Type { lanes: lanes.len(), ..self.of_expr(a)? },
             Expr::Unary(Unary::IsNan | Unary::IsInf, a) => Type { dtype: DType::Bool, ..self.of_expr(a)? },
             Expr::Unary(_, a) => self.of_expr(a)?,
             Expr::Binary(_, a, b) => self.meet(self.of_expr(a)?, self.of_expr(b)?)?,

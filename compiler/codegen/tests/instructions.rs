@@ -12,7 +12,8 @@ use targets::instructions::{INSTRUCTIONS, Instruction, Meaning};
 /// `y = instruction(buffers...)` for `rounds` rounds over neighbouring data; a dot product accumulates.
 fn nest_of(instruction: &Instruction, rounds: usize) -> Nest {
     let Type { dtype, lanes } = instruction.result;
-    let accumulates = matches!(instruction.meaning, Meaning::Dot { .. } | Meaning::DotAll);
+    let accumulates =
+        matches!(instruction.meaning, Meaning::Dot { .. } | Meaning::DotAll | Meaning::Block { .. });
     let skipped = usize::from(accumulates);
     let data: Vec<Type> = instruction.arguments[skipped..].to_vec();
     let mut buffers: Vec<_> =

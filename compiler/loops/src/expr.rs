@@ -47,6 +47,12 @@ pub enum Expr {
         value: Box<Expr>,
         lane: usize,
     },
+    /// Elements of two vectors of one type, counted through both. Nest only.
+    Shuffle {
+        a: Box<Expr>,
+        b: Box<Expr>,
+        lanes: Vec<usize>,
+    },
     Unary(Unary, Box<Expr>),
     Binary(Binary, Box<Expr>, Box<Expr>),
     /// A `Bool`.
@@ -208,7 +214,7 @@ impl Expr {
             | Expr::Unary(_, a)
             | Expr::Cast(_, a)
             | Expr::Bits(_, a) => vec![a],
-            Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => vec![a, b],
+            Expr::Binary(_, a, b) | Expr::Compare(_, a, b) | Expr::Shuffle { a, b, .. } => vec![a, b],
             Expr::MulAdd(a, b, c) => vec![a, b, c],
             Expr::Select { condition, then, otherwise } => vec![condition, then, otherwise],
             Expr::Instruction { args, .. } => args.iter().collect(),
@@ -229,6 +235,7 @@ impl Expr {
             Expr::Broadcast { value, lanes } => Expr::Broadcast { value: boxed(value), lanes: *lanes },
             Expr::Horizontal { fold, value } => Expr::Horizontal { fold: *fold, value: boxed(value) },
             Expr::Lane { value, lane } => Expr::Lane { value: boxed(value), lane: *lane },
+            Expr::Shuffle { a, b, lanes } => Expr::Shuffle { a: boxed(a), b: boxed(b), lanes: lanes.clone() },
             Expr::Unary(op, a) => Expr::Unary(*op, boxed(a)),
             Expr::Cast(dtype, a) => Expr::Cast(*dtype, boxed(a)),
             Expr::Bits(dtype, a) => Expr::Bits(*dtype, boxed(a)),

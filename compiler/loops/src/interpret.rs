@@ -176,6 +176,7 @@ impl Machine<'_> {
             Expr::Broadcast { value, lanes } => self.eval(value)?.broadcast(*lanes),
             Expr::Horizontal { fold, value } => self.eval(value)?.horizontal(*fold),
             Expr::Lane { value, lane } => self.eval(value)?.lane(*lane),
+            Expr::Shuffle { a, b, lanes } => self.eval(a)?.shuffle(&self.eval(b)?, lanes),
             Expr::Unary(op, a) => self.eval(a)?.unary(*op),
             Expr::Binary(op, a, b) => self.eval(a)?.binary(*op, &self.eval(b)?),
             Expr::Compare(op, a, b) => self.eval(a)?.compare(*op, &self.eval(b)?),

@@ -411,6 +411,17 @@ impl<'a> Parser<'a> {
                 let [value] = self.fixed_args()?;
                 Ok(Expr::Lane { value: Box::new(value), lane })
             }
+            "shuffle" => {
+                let lanes = self.parameter(|parser| {
+                    let mut lanes = vec![parser.number()?];
+                    while parser.symbol(",") {
+                        lanes.push(parser.number()?);
+                    }
+                    Ok(lanes)
+                })?;
+                let [a, b] = self.fixed_args()?;
+                Ok(Expr::Shuffle { a: Box::new(a), b: Box::new(b), lanes })
+            }
             "cast" | "bits" => {
                 let dtype = self.parameter(Self::dtype)?;
                 let [value] = self.fixed_args()?;

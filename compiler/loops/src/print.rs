@@ -268,6 +268,10 @@ impl Printer<'_> {
                 self.call(f, &format!("horizontal<{}>", fold.text()), &[value])
             }
             Expr::Lane { value, lane } => self.call(f, &format!("lane<{lane}>"), &[value]),
+            Expr::Shuffle { a, b, lanes } => {
+                let lanes: Vec<String> = lanes.iter().map(usize::to_string).collect();
+                self.call(f, &format!("shuffle<{}>", lanes.join(", ")), &[a, b])
+            }
             Expr::Unary(op, a) => self.call(f, op.text(), &[a]),
             Expr::Binary(op, a, b) => match op.precedence() {
                 Some(precedence) => self.infix(f, op.text(), a, b, precedence, needed),

@@ -195,6 +195,14 @@ impl Value {
         Value::scalar(self.scalars().nth(lane).unwrap_or_else(zero))
     }
 
+    /// Lanes of both, counted through; of those beyond the last, zero.
+    pub fn shuffle(&self, other: &Value, lanes: &[usize]) -> Value {
+        let both: Vec<Scalar> = self.scalars().chain(other.scalars()).collect();
+        let zero = Scalar::from_i64(self.dtype, 0);
+        let picked = lanes.iter().map(|&lane| both.get(lane).copied().unwrap_or(zero));
+        Value::from_scalars(self.dtype, picked)
+    }
+
     /// All lanes folded into one: the upper half onto the lower, until one is left. An odd last lane is folded onto
     /// the first.
     pub fn horizontal(&self, fold: Fold) -> Value {

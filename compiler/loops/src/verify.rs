@@ -199,6 +199,12 @@ impl Verifier<'_> {
                 Type { dtype, lanes } if *lane < lanes => Ok(Type::scalar(dtype)),
                 ty => Err(format!("lane {lane} of {ty}")),
             },
+            Expr::Shuffle { a, b, lanes } => match self.same("Shuffle", &[a, b])? {
+                ty if ty.lanes > 1 && lanes.len() > 1 && lanes.iter().all(|&lane| lane < 2 * ty.lanes) => {
+                    Ok(Type { lanes: lanes.len(), ..ty })
+                }
+                ty => Err(format!("lanes {lanes:?} of two {ty}")),
+            },
             Expr::Unary(op, a) => self.unary(*op, self.type_of(a)?),
             Expr::Binary(op, a, b) => {
                 let ty = self.same(&format!("{op:?}"), &[a, b])?;

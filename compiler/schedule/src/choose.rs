@@ -42,8 +42,9 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
     let group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
     // A group is broadcast to a register of its own, a single factor may be an operand in memory.
     let broadcast = usize::from(group > 1 || !target.vector.broadcast_operand);
-    let (tile, vectors) = register_tile(flat, vector_axis, tile_axis, lanes, broadcast, target);
-    let register_tile = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
+    let plain = Schedule { vector_axis, tile_axis, lanes, group, ..Schedule::plain() };
+    let (tile, vectors) = register_tile(flat, &plain, broadcast, target);
+    let register_tile = Schedule { vectors, tile, ..plain };
     around(flat, &register_tile, target)
 }
 
@@ -120,23 +121,28 @@ pub(crate) fn folds_along(flat: &Flat, axis: usize, lanes: usize) -> bool {
             .all(|(_, address)| !address.hides(&atom) && matches!(address.coefficient(&atom), 0 | 1))
 }
 
-/// Whether the innermost reduction axis goes in steps of as many as a vector has lanes, what all lanes share of them
-/// coming in one load: each step takes its lane.
-pub(crate) fn lane_steps(flat: &Flat, vector_axis: Option<usize>, lanes: usize, target: &Target) -> bool {
-    let Some(axis) = flat.axes_where(true).next_back().filter(|&axis| Some(axis) != vector_axis) else {
-        return false;
-    };
+/// How many steps along the innermost reduction axis share a load of what is the same for all lanes of a row, each step,
+/// of one element or of a group, taking its own part of it; `None` where each loads for itself.
+pub(crate) fn lane_steps(flat: &Flat, schedule: &Schedule, target: &Target) -> Option<usize> {
+    let Schedule { vector_axis, lanes, group, .. } = *schedule;
+    let axis = flat.axes_where(true).next_back().filter(|&axis| Some(axis) != vector_axis)?;
     let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis));
     let side_by_side = |(buffer, address): &(BufferId, Affine)| {
         let stored = flat.operands[buffer.0 as usize].dtype;
         let shared = vector_axis.is_some_and(|along| moves(address, along) == 0);
         shared && computed(stored) == flat.folded && moves(address, axis) == 1
     };
-    target.vector.lane_operand
-        && lanes > 1
-        && flat.axes[axis].extent.is_multiple_of(lanes)
+    let steps = match group {
+        1 => lanes,
+        // As many vectors as a block has rows hold as many groups of each row.
+        _ => dot::fitting(flat, vector_axis, lanes, target)?.block?.rows,
+    };
+    let fits = target.vector.lane_operand
+        && steps > 1
+        && flat.axes[axis].extent.is_multiple_of(steps * group)
         && !used_as_value(flat, axis)
-        && loads(&flat.body).iter().any(side_by_side)
+        && loads(&flat.body).iter().any(side_by_side);
+    fits.then_some(steps)
 }
 
 /// Whether the axis occurs outside of addresses: in guards or as a number.
@@ -251,13 +257,15 @@ impl Loads {
 
     /// Of a reduction's body, whose rows may be loaded for several steps at once.
     pub fn of_body(body: &Expr, flat: &Flat, schedule: &Schedule, target: &Target) -> Loads {
-        let Schedule { vector_axis, tile_axis, lanes, .. } = *schedule;
-        let together = schedule.group == 1
-            && flat.axes_where(true).next_back().is_none_or(|axis| !schedule.unrolled_axes.contains(&axis))
-            && lane_steps(flat, vector_axis, lanes, target);
-        let row_steps = if together { lanes } else { 1 };
-        let axes = (vector_axis, tile_axis);
-        Loads { row_steps, ..Loads::of(body, &flat.operands, axes, schedule.group, target) }
+        let written =
+            flat.axes_where(true).next_back().is_some_and(|axis| schedule.unrolled_axes.contains(&axis));
+        let together = if written { None } else { lane_steps(flat, schedule, target) };
+        let axes = (schedule.vector_axis, schedule.tile_axis);
+        let loads = Loads::of(body, &flat.operands, axes, schedule.group, target);
+        let dot = dot::fitting(flat, schedule.vector_axis, schedule.lanes, target);
+        // A block takes its columns in vectors of their own.
+        let parts = dot.and_then(|dot| dot.block).map_or(1, |block| schedule.lanes / block.columns);
+        Loads { row_steps: together.unwrap_or(1), vectors: parts * loads.vectors, ..loads }
     }
 
     /// Loads of one step of a register tile.
@@ -292,19 +300,11 @@ fn operations(expr: &Expr, target: &Target) -> usize {
     }
 }
 
-/// Rows and vectors of the register tile: what needs the fewest modelled cycles over the whole domain. `broadcast` is
-/// how many registers what is the same for all vectors of a row takes.
-fn register_tile(
-    flat: &Flat,
-    vector_axis: Option<usize>,
-    tile_axis: Option<usize>,
-    lanes: usize,
-    broadcast: usize,
-    target: &Target,
-) -> (usize, usize) {
-    let plain = Schedule { vector_axis, tile_axis, lanes, ..Schedule::plain() };
-    let loads = Loads::of_body(&flat.body, flat, &plain, target);
-    let Some(vector_axis) = vector_axis else { return (1, 1) };
+/// Rows and vectors of the register tile along the axes of `schedule`: what needs the fewest modelled cycles over the
+/// whole domain. `broadcast` is how many registers what is the same for all vectors of a row takes.
+fn register_tile(flat: &Flat, schedule: &Schedule, broadcast: usize, target: &Target) -> (usize, usize) {
+    let loads = Loads::of_body(&flat.body, flat, schedule, target);
+    let Schedule { vector_axis: Some(vector_axis), tile_axis, lanes, .. } = *schedule else { return (1, 1) };
     let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
     if flat.fold.is_none() {
         // A map: a few independent elements hide latencies; long expressions have enough of their own. What is read
@@ -325,12 +325,16 @@ fn register_tile(
         (false, false) => 8,
     };
     let horizontal = flat.axes[vector_axis].reduction;
+    let dot = dot::fitting(flat, Some(vector_axis), lanes, target);
+    let block = dot.and_then(|dot| dot.block);
+    let (block_rows, parts) = block.map_or((1, 1), |block| (block.rows, lanes / block.columns));
     let mut best = (f64::INFINITY, (1, 1));
     let widest = columns.min(8).min(near_blocks(flat, vector_axis, lanes, target));
     for vectors in 1..=widest {
         for tile in 1..=rows.min(28) {
             let of_rows = if loads.row_steps > 1 { tile } else { 1 + broadcast };
-            let held = tile * vectors + vectors * loads.vectors.min(1) + of_rows;
+            let held =
+                tile.next_multiple_of(block_rows) * vectors + vectors * loads.vectors.min(parts) + of_rows;
             if held > registers && (tile, vectors) != (1, 1) {
                 continue;
             }
@@ -414,7 +418,7 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<usize
         let along = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)) != 0;
         loads.iter().any(|(_, address)| along(address, axis) && along(address, tile_axis))
     };
-    let together = lane_steps(flat, schedule.vector_axis, schedule.lanes, target);
+    let together = lane_steps(flat, schedule, target).is_some();
     let inside =
         |first: usize| -> usize { reduction[first..].iter().map(|&axis| flat.axes[axis].extent).product() };
     // A window's rows share what they load. Of channels each has values of its own: in a block of more statements than
@@ -440,8 +444,8 @@ fn unroll(flat: &Flat, schedule: &Schedule, target: &Target) -> usize {
     if schedule.unrolled_axes.contains(&inner) || schedule.vector_axis == Some(inner) {
         return 1;
     }
-    if schedule.group == 1 && lane_steps(flat, schedule.vector_axis, schedule.lanes, target) {
-        return schedule.lanes;
+    if let Some(steps) = lane_steps(flat, schedule, target) {
+        return steps;
     }
     let most = 16usize.div_ceil(schedule.tile * schedule.vectors);
     let steps = flat.axes[inner].extent / schedule.group;

@@ -1,7 +1,8 @@
-//! Sums of products on an instruction that sums a group of them in every lane (vdpbf16ps: two bfloat16 each).
+//! Sums of products on an instruction that sums a group of them in every lane (vdpbf16ps: two bfloat16 each; bfmmla:
+//! four each, of two rows).
 //!
-//! One factor's neighbours along the innermost reduction axis are one group, the same for all lanes; the other is a
-//! constant that is packed in groups, one for each lane.
+//! One factor's neighbours along the innermost reduction axis are one group, the same for all lanes of a row; the other is
+//! a constant that is packed in groups, one for each lane.
 
 use ir::DType;
 use loops::affine::Affine;
@@ -24,6 +25,15 @@ pub(crate) struct Dot {
     pub shared: (BufferId, Affine),
     /// The packed one.
     pub packed: (BufferId, Affine),
+    /// Where the instruction takes several rows at once, and a vector in parts: how many of each it has.
+    pub block: Option<Block>,
+}
+
+/// An accumulator's rows and columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Block {
+    pub rows: usize,
+    pub columns: usize,
 }
 
 /// The first instruction of the target that the stage's sum fits, with `lanes` results along `vector_axis`.
@@ -45,18 +55,27 @@ pub(crate) fn fitting(flat: &Flat, vector_axis: Option<usize>, lanes: usize, tar
     let dtype = |of: &(BufferId, Affine)| flat.operands[of.0.0 as usize].dtype;
     let fits = |instruction: &&'static Instruction| {
         let [sum, a, b] = instruction.arguments else { return false };
-        sum.lanes == lanes
-            && sum.dtype == flat.folded
-            && (a.dtype, b.dtype) == (dtype(&shared), dtype(&packed))
+        let fits_lanes = match instruction.meaning {
+            Meaning::Dot { group } => {
+                // A group travels as one word.
+                sum.lanes == lanes && group * a.dtype.bits() as usize == WORD.bits() as usize
+            }
+            // Vectors are put together of two accumulators, and those of two vectors.
+            Meaning::Block { rows, columns, .. } => rows == 2 && 2 * columns == lanes,
+            _ => false,
+        };
+        fits_lanes && sum.dtype == flat.folded && (a.dtype, b.dtype) == (dtype(&shared), dtype(&packed))
     };
     if !is_group || !is_packed {
         return None;
     }
     let instruction = target.instructions.iter().filter_map(|name| find(name)).find(fits)?;
-    let Meaning::Dot { group } = instruction.meaning else { return None };
-    // A group travels as one word.
-    let is_word = group * instruction.arguments[1].dtype.bits() as usize == WORD.bits() as usize;
-    is_word.then_some(Dot { instruction, group, axis, shared, packed })
+    let (group, block) = match instruction.meaning {
+        Meaning::Dot { group } => (group, None),
+        Meaning::Block { rows, columns, group } => (group, Some(Block { rows, columns })),
+        _ => return None,
+    };
+    Some(Dot { instruction, group, axis, shared, packed, block })
 }
 
 /// What a group is broadcast as.

@@ -4,6 +4,7 @@
 //! padded windows) are answered while the loops are written: rows that can leave the map are peeled into tiles of their
 //! own at known places, reduction loops run only over the steps that hold.
 
+mod blocks;
 mod groups;
 pub(crate) mod guard;
 mod prefetch;

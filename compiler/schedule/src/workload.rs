@@ -140,6 +140,7 @@ impl Workload {
                 | Expr::Broadcast { .. }
                 | Expr::Horizontal { .. }
                 | Expr::Lane { .. }
+                | Expr::Shuffle { .. }
                 | Expr::MulAdd(..)
                 | Expr::Bits(..)
                 | Expr::Instruction { .. } => Some("what only nests have".to_owned()),

@@ -1,10 +1,12 @@
 //! Steps of a reduction in groups, each of them one instruction on every accumulator.
 
 use ir::DType;
+use loops::affine::Affine;
 use loops::{Expr, Fold, Reg, Type};
 
 use super::Emitter;
-use super::value::Place;
+use super::value::{Place, Together};
+use crate::choose::lane_steps;
 use crate::dot::{Dot, WORD};
 
 impl Emitter<'_> {
@@ -19,6 +21,7 @@ impl Emitter<'_> {
         } else if whole > 0 {
             let steps = self.schedule.unroll;
             let unroll = if (whole / group).is_multiple_of(steps) { steps } else { 1 };
+            let together = lane_steps(self.flat, self.schedule, self.target) == Some(unroll);
             let bounds = (Expr::int(0), Expr::int(whole as i64));
             self.for_loop(bounds, group * unroll, (0, (whole - group * unroll) as i64), |e, var| {
                 e.axes[axis] = var.clone();
@@ -26,8 +29,10 @@ impl Emitter<'_> {
                 for step in 0..unroll {
                     let ahead = Expr::int((step * group) as i64);
                     e.axes[axis] = if step == 0 { var.clone() } else { var.clone() + ahead };
+                    e.together = together.then(|| Together { axis, first: var.clone(), step, steps: unroll });
                     e.accumulate(fold, accumulators);
                 }
+                e.together = None;
             });
         }
         for k in rest.step_by(group) {
@@ -39,34 +44,39 @@ impl Emitter<'_> {
     /// An accumulator with the products of a group added to it in every lane.
     pub(super) fn group(&mut self, dot: &Dot, accumulator: Reg, place: Place) -> Expr {
         let [_, shared_type, packed_type] = [0, 1, 2].map(|k| dot.instruction.arguments[k]);
-        // Only the last group, at a known place, may be incomplete.
-        let valid = match &self.axes[dot.axis] {
-            Expr::Const(first) => {
-                dot.group.min(self.flat.axes[dot.axis].extent.saturating_sub(first.as_i64() as usize))
-            }
-            _ => dot.group,
-        };
+        let valid = self.valid_steps(dot);
         let (buffer, address) = &dot.shared;
         let index = Box::new(self.address(address, Place { lanes: 1, valid: 1, ..place }));
         let group = Expr::Load { buffer: *buffer, index, lanes: dot.group, valid };
         let word = self.bind(Type::scalar(WORD), bits(WORD, group));
         let words = Expr::Broadcast { value: Box::new(word), lanes: dot.instruction.result.lanes };
         let shared = self.bind(shared_type, bits(shared_type.dtype, words));
-        let packed = self.packed(dot, packed_type, place);
+        let packed = self.packed(dot, packed_type, place, 0);
         Expr::Instruction {
             name: dot.instruction.name.to_owned(),
             args: vec![Expr::Reg(accumulator), shared, packed],
         }
     }
 
-    /// The packed factor's groups for all lanes of `place`.
-    fn packed(&mut self, dot: &Dot, ty: Type, place: Place) -> Expr {
+    /// Steps of the group here that there are: only the last one, at a known place, may be incomplete.
+    pub(super) fn valid_steps(&self, dot: &Dot) -> usize {
+        match &self.axes[dot.axis] {
+            Expr::Const(first) => {
+                dot.group.min(self.flat.axes[dot.axis].extent.saturating_sub(first.as_i64() as usize))
+            }
+            _ => dot.group,
+        }
+    }
+
+    /// The packed factor's groups for the lanes of `place` from `lane` on.
+    pub(super) fn packed(&mut self, dot: &Dot, ty: Type, place: Place, lane: usize) -> Expr {
         let (buffer, address) = &dot.packed;
         let axes = self.axes_at(Place { first: 0, ..place });
         // A dot product is chosen for what is packed alone.
         let found = self.packings.iter().find(|(p, _)| p.buffer == *buffer && p.address == *address);
         let (index, buffer) = found.map_or((Expr::int(0), *buffer), |(packing, packed)| {
-            (packing.address(&axes, place.first).to_expr(), *packed)
+            let first = packing.address(&axes, place.first);
+            (first.plus(&Affine::constant((lane * dot.group) as i64), 1).to_expr(), *packed)
         });
         self.bind(ty, Expr::Load { buffer, index: Box::new(index), lanes: ty.lanes, valid: ty.lanes })
     }

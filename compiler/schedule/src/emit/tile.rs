@@ -12,6 +12,14 @@ use crate::choose::lane_steps;
 use crate::flat::{Flat, dtype_of};
 use crate::range::decide;
 
+/// When guards hold.
+pub(super) enum Held {
+    Never,
+    Always,
+    /// At run time.
+    If(Expr),
+}
+
 impl Emitter<'_> {
     pub(super) fn tile(&mut self) {
         let horizontal = self.horizontal_axis();
@@ -30,18 +38,23 @@ impl Emitter<'_> {
             (Some(fold), None) => {
                 let ty = Type { dtype: computed(self.flat.folded), lanes: self.schedule.lanes };
                 let places = self.places();
-                let accumulators: Vec<Reg> = places
-                    .iter()
-                    .map(|&place| {
-                        let start = self.start(fold, place);
-                        self.register(ty, start)
-                    })
-                    .collect();
+                let starts: Vec<Expr> = places.iter().map(|&place| self.start(fold, place)).collect();
+                let block = self.dot.as_ref().and_then(|dot| dot.block);
+                let starts = match block {
+                    Some(block) => self.in_blocks(block, starts),
+                    None => starts,
+                };
+                let accumulators: Vec<Reg> =
+                    starts.into_iter().map(|start| self.register(ty, start)).collect();
                 let axes: Vec<usize> = self.flat.axes_where(true).collect();
                 self.shares = self.shares();
                 self.reduction(fold, &axes, &accumulators);
-                for (place, accumulator) in places.into_iter().zip(accumulators) {
-                    let value = self.finished((Expr::Reg(accumulator), ty.lanes), place);
+                let sums: Vec<Expr> = match block {
+                    Some(block) => self.of_blocks(block, &accumulators),
+                    None => accumulators.into_iter().map(Expr::Reg).collect(),
+                };
+                for (place, sum) in places.into_iter().zip(sums) {
+                    let value = self.finished((sum, ty.lanes), place);
                     self.store(value, place);
                 }
             }
@@ -117,8 +130,8 @@ impl Emitter<'_> {
             return;
         }
         let (bounds, discharged) = self.narrowed(axis);
-        let Schedule { vector_axis, lanes, unroll, .. } = *self.schedule;
-        let together = unroll == lanes && lane_steps(self.flat, vector_axis, lanes, self.target);
+        let unroll = self.schedule.unroll;
+        let together = lane_steps(self.flat, self.schedule, self.target) == Some(unroll);
         // Tiles at the map's edge are written out by window column already.
         let edge = !together && self.unrolled.len() > self.schedule.unrolled_axes.len();
         let unroll = if inner.is_empty() && discharged.is_empty() && !edge { unroll } else { 1 };
@@ -193,6 +206,11 @@ impl Emitter<'_> {
     }
 
     pub(super) fn accumulate(&mut self, fold: Fold, accumulators: &[Reg]) {
+        if let Some(dot) = self.dot.clone()
+            && let Some(block) = dot.block
+        {
+            return self.accumulate_blocks(&dot, block, accumulators);
+        }
         for (place, &accumulator) in self.places().into_iter().zip(accumulators) {
             self.guarded_step(fold, accumulator, place);
         }
@@ -200,20 +218,26 @@ impl Emitter<'_> {
 
     /// A step where the guards hold at `place`: decided now, or asked at run time.
     fn guarded_step(&mut self, fold: Fold, accumulator: Reg, place: Place) {
-        let axes = self.axes_at(place);
-        let conditions: Vec<Expr> = self.guards.iter().map(|g| g.condition.substitute_axes(&axes)).collect();
-        let decided: Vec<Option<bool>> = conditions.iter().map(|c| decide(c, &self.ranges)).collect();
-        if decided.contains(&Some(false)) {
-            return;
-        }
-        let open = conditions.into_iter().zip(decided).filter(|(_, known)| known.is_none()).map(|(c, _)| c);
-        match open.reduce(Expr::and) {
-            None => self.step(fold, accumulator, place),
-            Some(condition) => {
+        match self.held(place) {
+            Held::Never => (),
+            Held::Always => self.step(fold, accumulator, place),
+            Held::If(condition) => {
                 let then = self.block(|e| e.step(fold, accumulator, place));
                 self.push(Stmt::If { condition, then, otherwise: vec![] });
             }
         }
+    }
+
+    /// Whether the guards hold at `place`.
+    pub(super) fn held(&self, place: Place) -> Held {
+        let axes = self.axes_at(place);
+        let conditions: Vec<Expr> = self.guards.iter().map(|g| g.condition.substitute_axes(&axes)).collect();
+        let decided: Vec<Option<bool>> = conditions.iter().map(|c| decide(c, &self.ranges)).collect();
+        if decided.contains(&Some(false)) {
+            return Held::Never;
+        }
+        let open = conditions.into_iter().zip(decided).filter(|(_, known)| known.is_none()).map(|(c, _)| c);
+        open.reduce(Expr::and).map_or(Held::Always, Held::If)
     }
 
     /// `accumulator = fold(accumulator, body)`, as one multiply-add where the body is a product.

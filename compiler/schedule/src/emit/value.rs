@@ -173,14 +173,20 @@ impl Emitter<'_> {
 
     /// What a step reads as its lane of what all of them read.
     fn lane(&mut self, buffer: BufferId, address: &Affine, place: Place, together: Together) -> Expr {
-        let Together { axis, first, step, steps } = together;
-        let here = std::mem::replace(&mut self.axes[axis], first);
-        let index = Box::new(self.address(address, place));
-        self.axes[axis] = here;
+        let Together { step, steps, .. } = together;
+        let index = Box::new(self.address_at_first(address, place, &together));
         let load = Expr::Load { buffer, index, lanes: steps, valid: steps };
         let vector = self.loaded(buffer, load, steps);
         let dtype = computed(self.buffers[buffer.0 as usize].dtype);
         self.bind(Type::scalar(dtype), Expr::Lane { value: Box::new(vector), lane: step })
+    }
+
+    /// Where `address` stands at the first of several steps.
+    pub(super) fn address_at_first(&mut self, address: &Affine, place: Place, together: &Together) -> Expr {
+        let here = std::mem::replace(&mut self.axes[together.axis], together.first.clone());
+        let index = self.address(address, place);
+        self.axes[together.axis] = here;
+        index
     }
 
     /// A load as what is computed with, bound to a register.
