@@ -1,8 +1,8 @@
 //! Measuring on this machine, in this process.
 //!
 //! A run starts as it would within a model: the kernel's inputs are near, having just been made, its weights are not,
-//! having been used an inference ago. All schedules take turns, so that whatever else the machine does meets each alike;
-//! a schedule that is clearly slower than the best drops out early. All use the same memory, and its place changes from
+//! having been used an inference ago. All schedules take turns, each turn beginning with another one, so that whatever else
+//! the machine does meets each alike; a schedule that is clearly slower than the best drops out early. All use the same memory, and its place changes from
 //! turn to turn: which lines of two buffers want the same place of a cache must not decide between schedules.
 
 use std::time::{Duration, Instant};
@@ -171,7 +171,11 @@ pub(crate) fn measure(
             break;
         }
         let memory = &mut memories[turn % PLACES];
-        for (number, loaded) in all.iter_mut().enumerate() {
+        // Whoever comes first would find the results' place as it was left turns ago.
+        all[0].run(memory).map_err(TrialError)?;
+        let count = all.len();
+        for number in (0..count).map(|k| (turn + k) % count) {
+            let loaded = &mut *all[number];
             let slow = turn >= FEW && number > 0 && loaded.measured().cost > SLOWER * best;
             if !slow {
                 cold.before(&memory.inputs);

@@ -18,10 +18,12 @@ impl Emitter<'_> {
         for rows in vectors.chunks(block.rows * per_row) {
             for v in 0..per_row {
                 let (first, last) = (&rows[v], &rows[rows.len() - per_row + v]);
+                let uniform = first == last && matches!(first, Expr::Broadcast { .. });
                 for part in 0..lanes / block.columns {
                     let of_row =
                         |row: usize| (0..block.columns).map(move |c| row * lanes + part * block.columns + c);
-                    blocks.push(shuffle(first, last, (0..block.rows).flat_map(of_row)));
+                    let lanes = (0..block.rows).flat_map(of_row);
+                    blocks.push(if uniform { first.clone() } else { shuffle(first, last, lanes) });
                 }
             }
         }
