@@ -7,6 +7,7 @@ mod choose;
 mod dot;
 mod emit;
 mod estimate;
+mod features;
 mod flat;
 mod join;
 mod legal;

@@ -9,7 +9,7 @@ use targets::Target;
 use crate::choose::{self, folds_along, lanes, runs_along};
 use crate::flat::Flat;
 use crate::legal::{self, MOST_ELEMENTS};
-use crate::{Loop, Schedule, Winograd, Workload, dot, estimate, winograd};
+use crate::{Loop, Schedule, Winograd, Workload, dot, estimate, features, winograd};
 
 /// Tries to make a legal point before the default is taken.
 const TRIES: usize = 16;
@@ -93,6 +93,11 @@ impl<'a> Space<'a> {
     /// Modelled cycles.
     pub fn estimate(&self, schedule: &Schedule) -> f64 {
         estimate::of(&self.flat, schedule, self.target).cycles(self.target)
+    }
+
+    /// What a learned model can tell schedules of this workload apart by: as many numbers for each.
+    pub fn features(&self, schedule: &Schedule) -> Vec<f64> {
+        features::of(&self.flat, schedule, self.target)
     }
 
     /// A point from anywhere.

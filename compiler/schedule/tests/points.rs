@@ -149,7 +149,9 @@ fn windows() -> impl Strategy<Value = Case> {
                     vec![inputs, taps, taps],
                     wide(read(0, &at(axis(channel)))) * wide(read(1, &[axis(channel), axis(3), axis(4)])),
                 ),
-                _ => (join(inputs, height, width), Fold::Max, vec![1, 1, 1], wide(read(0, &at(axis(channel))))),
+                _ => {
+                    (join(inputs, height, width), Fold::Max, vec![1, 1, 1], wide(read(0, &at(axis(channel)))))
+                }
             };
             let out = |extent: usize| ((extent + 2 * pad as usize).saturating_sub(taps) / stride + 1).max(1);
             let reduction = if kind == 0 { vec![taps, taps, inputs] } else { vec![taps, taps] };
@@ -158,8 +160,7 @@ fn windows() -> impl Strategy<Value = Case> {
                 Stage::reduce(DType::F32, join(channels, out(height), out(width)), fold, reduction, body);
             let finish = (Expr::Folded + read(2, &[axis(channel)])).max(Expr::f32(0.0));
             let stage = if kind == 2 { stage } else { stage.finished(DType::F32, &finish) };
-            let operands =
-                vec![(typed(&map), false), (typed(&weights), constant), (f32s(&[channels]), true)];
+            let operands = vec![(typed(&map), false), (typed(&weights), constant), (f32s(&[channels]), true)];
             Case { stage, operands }
         },
     )
@@ -185,8 +186,7 @@ fn products() -> impl Strategy<Value = Case> {
             let body = wide(read(0, &a)) * wide(read(1, &w));
             let stage = Stage::reduce(DType::F32, [batch, rows, columns], Fold::Sum, [depth], body)
                 .finished(DType::F32, &(Expr::Folded + read(2, &bias.1)));
-            let operands =
-                vec![(typed(&a_shape), false), (typed(&w_shape), constant), (f32s(&bias.0), true)];
+            let operands = vec![(typed(&a_shape), false), (typed(&w_shape), constant), (f32s(&bias.0), true)];
             Case { stage, operands }
         },
     )

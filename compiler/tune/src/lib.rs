@@ -3,6 +3,7 @@
 //! A trial is complete in itself ([`Trial`], JSON in and out), so that it can be run by a process of its own, on another
 //! machine, or by whatever spreads work over many ([`Engine`]). Knows workloads, targets and records; no model.
 
+mod correction;
 mod engine;
 mod host;
 mod program;

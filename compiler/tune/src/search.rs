@@ -1,4 +1,5 @@
-//! Evolutionary search over the schedules of one workload: many points are modelled, few are measured.
+//! Evolutionary search over the schedules of one workload: many points are modelled, few are measured, and what they take
+//! corrects the model.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use schedule::{Cost, Schedule, Space, Workload};
 use sha2::{Digest, Sha256};
 use targets::Target;
 
+use crate::correction::Correction;
 use crate::engine::{Engine, Failure};
 use crate::trial::{Answer, Machine, Trial, Unit};
 
@@ -80,6 +82,10 @@ impl Search {
         let mut seen: HashSet<Schedule> = HashSet::from([space.default_schedule().clone()]);
         // Schedules by their cost as a share of the default's, the best first.
         let mut known: Vec<(f64, Schedule)> = vec![(1.0, space.default_schedule().clone())];
+        let default_estimate = space.estimate(space.default_schedule());
+        let modelled = |schedule: &Schedule| (space.estimate(schedule) / default_estimate).ln();
+        let mut correction = Correction::default();
+        correction.note(space.features(space.default_schedule()), 0.0);
         let (mut tried, mut rounds, mut stalled) = (0, 0, 0);
         let ended = |rounds: usize| {
             self.time.is_some_and(|time| start.elapsed() >= time)
@@ -87,7 +93,8 @@ impl Search {
         };
         while space.is_open() && !ended(rounds) && stalled < PATIENCE {
             rounds += 1;
-            let chosen = chosen(&space, &known, &mut seen, &mut random);
+            let cost = |schedule: &Schedule| modelled(schedule) + correction.of(space.features(schedule));
+            let chosen = chosen(&space, &cost, &known, &mut seen, &mut random);
             if chosen.is_empty() {
                 break;
             }
@@ -103,7 +110,12 @@ impl Search {
                 }
             };
             tried += answers.len();
-            known.extend(answers.into_iter().filter_map(|(schedule, share)| Some((share?, schedule))));
+            for (schedule, share) in answers {
+                let Some(share) = share else { continue };
+                correction.note(space.features(&schedule), share.ln() - modelled(&schedule));
+                known.push((share, schedule));
+            }
+            correction.learn();
             known.sort_by(|(a, _), (b, _)| a.total_cmp(b));
             stalled = if known[0].0 < GAIN * best { 0 } else { stalled + 1 };
             progress(tried, known[0].0);
@@ -139,9 +151,10 @@ impl Search {
     }
 }
 
-/// The schedules of the next trial.
+/// The schedules of the next trial, by what they are expected to cost.
 fn chosen(
     space: &Space,
+    cost: &dyn Fn(&Schedule) -> f64,
     known: &[(f64, Schedule)],
     seen: &mut HashSet<Schedule>,
     random: &mut Rng,
@@ -163,7 +176,7 @@ fn chosen(
             }
         };
         if !seen.contains(&point) && drawn.insert(point.clone()) {
-            points.push((space.estimate(&point), point));
+            points.push((cost(&point), point));
         }
     }
     // Of equals the one that was drawn first.
