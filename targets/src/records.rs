@@ -5,6 +5,7 @@ use crate::Target;
 
 const RECORDS: &[(&str, &str)] = &[
     ("cortex-a53", include_str!("../records/cortex-a53.jsonl")),
+    ("cortex-a72", include_str!("../records/cortex-a72.jsonl")),
     ("cortex-m4f", include_str!("../records/cortex-m4f.jsonl")),
     ("cortex-m55", include_str!("../records/cortex-m55.jsonl")),
     ("cortex-m7", include_str!("../records/cortex-m7.jsonl")),
