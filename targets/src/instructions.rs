@@ -70,8 +70,8 @@ const I32X8: Type = ty(DType::I32, 8);
 const I32X16: Type = ty(DType::I32, 16);
 
 /// Every instruction. Cycle counts are reciprocal throughputs from the vendors' optimisation guides: Zen 4 issues one
-/// 512-bit or two 256-bit dot products a cycle, Neoverse N1 two, V1 four of them or block products; Cortex-M4 and M7 take one cycle for a DSP
-/// instruction; Cortex-M55 works on 64 bits of a vector per cycle.
+/// 512-bit or two 256-bit dot products a cycle, Neoverse N1 two, V1 four of them or block products; Cortex-M4 and M7 take
+/// one cycle for a DSP instruction; Cortex-M55 works on 64 bits of a vector per cycle.
 #[rustfmt::skip]
 pub static INSTRUCTIONS: &[Instruction] = &[
     Instruction {

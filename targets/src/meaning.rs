@@ -19,21 +19,20 @@ impl Instructions for Table {
         let dot = |a: &Value, b: &Value, terms: std::ops::Range<usize>| {
             terms.fold(0i64, |sum, k| sum.wrapping_add(a.int(k).wrapping_mul(b.int(k))))
         };
-        let float_dot = |sum: f64, a: &Value, b: &Value, terms: std::ops::Range<usize>| {
-            terms.fold(sum, |sum, k| Value::floats(dtype, [sum + a.float(k) * b.float(k)]).float(0))
+        let float_dot = |sum: f64, (a, from): (&Value, usize), (b, other): (&Value, usize), group: usize| {
+            let add =
+                |sum: f64, k| Value::floats(dtype, [sum + a.float(from + k) * b.float(other + k)]).float(0);
+            (0..group).fold(sum, add)
         };
         match (instruction.meaning, args) {
             (Meaning::Dot { group }, [sum, a, b]) if dtype.is_float() => {
-                let lane = |l: usize| float_dot(sum.float(l), a, b, l * group..(l + 1) * group);
+                let lane = |l: usize| float_dot(sum.float(l), (a, l * group), (b, l * group), group);
                 Some(Value::floats(dtype, lanes.map(lane)))
             }
             (Meaning::Block { columns, group, .. }, [sum, a, b]) => {
-                let terms =
-                    |l: usize| (0..group).map(move |k| (l / columns * group + k, l % columns * group + k));
                 let lane = |l: usize| {
-                    let add =
-                        |sum: f64, (i, j)| Value::floats(dtype, [sum + a.float(i) * b.float(j)]).float(0);
-                    terms(l).fold(sum.float(l), add)
+                    let (row, column) = (l / columns, l % columns);
+                    float_dot(sum.float(l), (a, row * group), (b, column * group), group)
                 };
                 Some(Value::floats(dtype, lanes.map(lane)))
             }

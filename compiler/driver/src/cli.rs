@@ -215,8 +215,8 @@ pub struct RewritingArgs {
     #[arg(long)]
     pub exact: bool,
     /// What convolutions and matrix products may read their operands in: where that is not much slower, and without
-    /// caches (on microcontrollers), where it saves memory, everywhere. Inputs and outputs stay as they are, and so does what
-    /// is summed; narrow weights take half the memory, and activations between kernels do.
+    /// caches (on microcontrollers), where it saves memory, everywhere. Inputs and outputs stay as they are, and so does
+    /// what is summed; narrow weights take half the memory, and activations between kernels do.
     #[arg(long, value_enum, default_value_t = Precision::F32, value_name = "TYPE")]
     pub precision: Precision,
     /// What is done with the rules; all but the default is for comparison.

@@ -200,7 +200,7 @@ impl Verifier<'_> {
                 ty => Err(format!("lane {lane} of {ty}")),
             },
             Expr::Shuffle { a, b, lanes } => match self.same("Shuffle", &[a, b])? {
-                ty if ty.lanes > 1 && lanes.len() > 1 && lanes.iter().all(|&lane| lane < 2 * ty.lanes) => {
+                ty if ty.lanes > 1 && lanes.len() > 1 && lanes.iter().all(|&lane| lane / 2 < ty.lanes) => {
                     Ok(Type { lanes: lanes.len(), ..ty })
                 }
                 ty => Err(format!("lanes {lanes:?} of two {ty}")),

@@ -129,6 +129,15 @@ fn malformed_nests_are_refused() {
     assert_eq!(judged("if 1 { }"), "nest k: a condition is i64, expected bool");
     assert_eq!(judged("y[0] = x[0] & x[1]"), "nest k: And of f32");
     assert_eq!(judged("n[0] = exp(1_i32)"), "nest k: Exp of i32");
+    assert_eq!(judged("y[0; 2] = shuffle<0, 7>(x[0; 4], x[4; 4])"), "ok");
+    let beyond = "y[0; 2] = shuffle<0, 8>(x[0; 4], x[4; 4])";
+    assert_eq!(judged(beyond), "nest k: lanes [0, 8] of two f32x4");
+    assert_eq!(judged("y[0; 2] = shuffle<0, 1>(x[0], x[1])"), "nest k: lanes [0, 1] of two f32");
+    assert_eq!(judged("y[0; 2] = shuffle<0, 1>(x[0; 2], x[0; 4])"), "nest k: Shuffle of f32x2 and f32x4");
+    // As many lanes as there are numbers.
+    let most = usize::MAX;
+    let text = format!("y[0; 2] = shuffle<0, 1>(broadcast<{most}>(x[0]), broadcast<{most}>(x[0]))");
+    assert_eq!(judged(&text), "ok");
     assert_eq!(judged("n[0] = bits<i32>(x[0])"), "ok");
     assert_eq!(judged("let r0: i32 = bits<i32>(1)"), "nest k: register r0 is i32x2, expected i32");
     assert_eq!(judged("n[0] = bits<i32>(1_i16)"), "nest k: the bits of i16 as i32");

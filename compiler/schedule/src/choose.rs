@@ -135,7 +135,7 @@ pub(crate) fn lane_steps(flat: &Flat, schedule: &Schedule, target: &Target) -> O
     let steps = match group {
         1 => lanes,
         // As many vectors as a block has rows hold as many groups of each row.
-        _ => dot::fitting(flat, vector_axis, lanes, target)?.block?.rows,
+        _ => dot::block(flat, vector_axis, lanes, target)?.rows,
     };
     let fits = target.vector.lane_operand
         && steps > 1
@@ -262,9 +262,9 @@ impl Loads {
         let together = if written { None } else { lane_steps(flat, schedule, target) };
         let axes = (schedule.vector_axis, schedule.tile_axis);
         let loads = Loads::of(body, &flat.operands, axes, schedule.group, target);
-        let dot = dot::fitting(flat, schedule.vector_axis, schedule.lanes, target);
+        let block = dot::block(flat, schedule.vector_axis, schedule.lanes, target);
         // A block takes its columns in vectors of their own.
-        let parts = dot.and_then(|dot| dot.block).map_or(1, |block| schedule.lanes / block.columns);
+        let parts = block.map_or(1, |block| schedule.lanes / block.columns);
         Loads { row_steps: together.unwrap_or(1), vectors: parts * loads.vectors, ..loads }
     }
 
@@ -325,8 +325,7 @@ fn register_tile(flat: &Flat, schedule: &Schedule, broadcast: usize, target: &Ta
         (false, false) => 8,
     };
     let horizontal = flat.axes[vector_axis].reduction;
-    let dot = dot::fitting(flat, Some(vector_axis), lanes, target);
-    let block = dot.and_then(|dot| dot.block);
+    let block = dot::block(flat, Some(vector_axis), lanes, target);
     let (block_rows, parts) = block.map_or((1, 1), |block| (block.rows, lanes / block.columns));
     let mut best = (f64::INFINITY, (1, 1));
     let widest = columns.min(8).min(near_blocks(flat, vector_axis, lanes, target));

@@ -78,6 +78,11 @@ pub(crate) fn fitting(flat: &Flat, vector_axis: Option<usize>, lanes: usize, tar
     Some(Dot { instruction, group, axis, shared, packed, block })
 }
 
+/// The rows and columns of the accumulators, where the instruction that fits takes several rows at once.
+pub(crate) fn block(flat: &Flat, vector_axis: Option<usize>, lanes: usize, target: &Target) -> Option<Block> {
+    fitting(flat, vector_axis, lanes, target)?.block
+}
+
 /// What a group is broadcast as.
 pub(crate) const WORD: DType = DType::I32;
 
