@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::instructions::{INSTRUCTIONS, find};
+use crate::instructions::{INSTRUCTIONS, Meaning, find};
 use crate::presets::PRESETS;
 use crate::{Runner, Target};
 
@@ -103,6 +103,9 @@ fn check(target: &Target) -> Result<(), String> {
         _ => true,
     };
     let unknown = target.instructions.iter().find(|name| find(name).is_none());
+    let of_target = target.instructions.iter().filter_map(|name| find(name));
+    let matrix =
+        of_target.into_iter().find(|instruction| matches!(instruction.meaning, Meaning::Matrix { .. }));
     let instructions: Vec<&str> = INSTRUCTIONS.iter().map(|instruction| instruction.name).collect();
     let rules = [
         (
@@ -111,6 +114,14 @@ fn check(target: &Target) -> Result<(), String> {
                 "`instructions` names `{}`; there are {}",
                 unknown.map_or("", String::as_str),
                 instructions.join(", ")
+            ),
+        ),
+        (
+            matrix.is_none() || target.triple.starts_with("x86_64") && target.triple.contains("linux"),
+            format!(
+                "`instructions` names `{}`, and `triple` is `{}`; matrix registers are asked of Linux on x86_64",
+                matrix.map_or("", |instruction| instruction.name),
+                target.triple
             ),
         ),
         (!target.name.is_empty(), "`name` is empty".to_string()),
@@ -191,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_wrong_description_names_file_key_and_what_is_supported() {
-        let cases: [(&str, &str, &[&str]); 7] = [
+        let cases: [(&str, &str, &[&str]); 8] = [
+            ("\"smlad\"", "\"tdpbf16ps\"", &["`tdpbf16ps`", "`triple` is `thumbv7em-none-eabihf`", "Linux"]),
             ("\"smlad\"", "\"smlod\"", &["`smlod`", "sxtb16_ror8"]),
             ("\nbits = 32", "\nbits = 16", &["mine.toml", "`float.bits` is 16", "0 (no FPU), 32 and 64"]),
             ("thumbv7em-none-eabihf", "mips-elf", &["`triple` is `mips-elf`", "riscv32"]),

@@ -44,8 +44,10 @@ fn describe() -> Result<Target, TargetError> {
         () if has(&["sse4.2", "popcnt"]) => "x86-64-v2",
         () => "x86-64",
     };
-    // AMX is left out: a process must ask the kernel for its tiles first.
-    let absent_tiles = [("amx-tile", false), ("amx-int8", false), ("amx-bf16", false)];
+    // The kernel lists what it would give a process that asks for it.
+    let listed = cpuinfo("flags").unwrap_or_default();
+    let matrices = [("amx_tile", "amx-tile"), ("amx_int8", "amx-int8"), ("amx_bf16", "amx-bf16")]
+        .map(|(flag, llvm)| (llvm, listed.split_whitespace().any(|word| word == flag)));
     let tuning = [("prefer-256-bit", false)];
     let (bits, registers) = match () {
         () if v4 => (512, 32),
@@ -53,7 +55,7 @@ fn describe() -> Result<Target, TargetError> {
         () => (128, 16),
     };
     let mut target = Target {
-        features: feature_list(features.into_iter().chain(absent_tiles).chain(tuning)),
+        features: feature_list(features.into_iter().chain(matrices).chain(tuning)),
         instructions: Vec::new(),
         float: FloatUnit { bits: 64, fma: has(&["fma"]), round: has(&["sse4.1"]), registers },
         vector: Vector {
@@ -71,6 +73,9 @@ fn describe() -> Result<Target, TargetError> {
     }
     if v4 && has(&["avx512bf16"]) {
         target.instructions.extend(["vdpbf16ps".into(), "vcvtneps2bf16".into()]);
+    }
+    if v4 && has(&["avx512bf16"]) && matrices.iter().all(|(_, there)| *there) {
+        target.instructions.push("tdpbf16ps".into());
     }
     // Zen 4 does 512 bits in two halves.
     let rate = if cpu == "znver4" && bits == 512 { 1.0 } else { 2.0 };

@@ -2,6 +2,7 @@
 
 use ir::DType;
 use loops::Type;
+use serde::{Deserialize, Serialize};
 
 /// One instruction: how to emit it and what it computes.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Instruction {
 pub enum Emit {
     /// An LLVM intrinsic, with what it is passed and what it gives.
     Intrinsic { name: &'static str, operands: &'static [Operand], result: Type },
+    /// An LLVM intrinsic on matrix registers, each with its shape.
+    Matrix { name: &'static str },
     /// Inline assembly with LLVM's constraint string, over the arguments in order; it has no side effects.
     Assembly { text: &'static str, constraints: &'static str, operands: &'static [Operand], result: Type },
 }
@@ -44,6 +47,11 @@ pub enum Meaning {
     /// The product of two blocks, the second one transposed: for `r < rows` and `c < columns`,
     /// `result[r * columns + c] = accumulator[..] + sum over k < group of a[r * group + k] * b[c * group + k]`.
     Block { rows: usize, columns: usize, group: usize },
+    /// The product of two matrix registers: `rows` by `depth` elements and `depth` by `columns`, both of which may be
+    /// fewer rows and a smaller depth (a multiple of `group`) than the instruction's types say:
+    /// `result[r * columns + c] = accumulator[..] + sum over k < depth of a[r * depth + k] * b[k / group * (group *
+    /// columns) + c * group + k % group]`.
+    Matrix { columns: usize, group: usize },
     /// The same over all lanes: `result = accumulator + sum over k of a[k] * b[k]`.
     DotAll,
     /// `result[l] = a[stride * l + offset]`, widened by the argument's sign.
@@ -63,13 +71,16 @@ const I8X16: Type = ty(DType::I8, 16);
 const I16X2: Type = ty(DType::I16, 2);
 const BF16X8: Type = ty(DType::BF16, 8);
 const BF16X32: Type = ty(DType::BF16, 32);
+const BF16X512: Type = ty(DType::BF16, 512);
 const F32X4: Type = ty(DType::F32, 4);
 const F32X16: Type = ty(DType::F32, 16);
+const F32X256: Type = ty(DType::F32, 256);
 const I32X4: Type = ty(DType::I32, 4);
 const I32X8: Type = ty(DType::I32, 8);
 const I32X16: Type = ty(DType::I32, 16);
 
-/// Every instruction. Cycle counts are reciprocal throughputs from the vendors' optimisation guides: Zen 4 issues one
+/// Every instruction. Cycle counts are reciprocal throughputs from the vendors' optimisation guides: a product of matrix
+/// registers takes 16 on Sapphire Rapids; Zen 4 issues one
 /// 512-bit or two 256-bit dot products a cycle, Neoverse N1 two, V1 four of them or block products; Cortex-M4 and M7 take
 /// one cycle for a DSP instruction; Cortex-M55 works on 64 bits of a vector per cycle.
 #[rustfmt::skip]
@@ -121,6 +132,14 @@ pub static INSTRUCTIONS: &[Instruction] = &[
         result: F32X16,
         meaning: Meaning::Dot { group: 2 },
         cycles: 1.0,
+    },
+    Instruction {
+        name: "tdpbf16ps",
+        emit: Emit::Matrix { name: "llvm.x86.tdpbf16ps.internal" },
+        arguments: &[F32X256, BF16X512, BF16X512],
+        result: F32X256,
+        meaning: Meaning::Matrix { columns: 16, group: 2 },
+        cycles: 16.0,
     },
     Instruction {
         name: "vcvtneps2bf16",
@@ -225,6 +244,32 @@ pub static INSTRUCTIONS: &[Instruction] = &[
         cycles: 2.0,
     },
 ];
+
+/// The shape of a product of matrix registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Matrix {
+    /// Of the first factor and the sum.
+    pub rows: usize,
+    /// Columns of the first factor, of which `group` neighbours make a row of the second one.
+    pub depth: usize,
+}
+
+impl Instruction {
+    /// The shape that operands of these types have, where this is an instruction on matrix registers and takes them.
+    pub fn matrix(&self, args: &[Type]) -> Option<Matrix> {
+        let (Meaning::Matrix { columns, group }, [sum, a, b]) = (self.meaning, args) else { return None };
+        let rows = sum.lanes.checked_div(columns)?;
+        let depth = a.lanes.checked_div(rows)?;
+        let fits = |(ty, most): (&Type, &Type)| ty.dtype == most.dtype && ty.lanes <= most.lanes;
+        let exact = rows * columns == sum.lanes
+            && rows * depth == a.lanes
+            && depth * columns == b.lanes
+            && depth.is_multiple_of(group)
+            && depth > 0;
+        (exact && args.iter().zip(self.arguments).all(fits)).then_some(Matrix { rows, depth })
+    }
+}
 
 /// The table as the interpreter of nests takes it.
 pub struct Table;

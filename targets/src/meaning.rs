@@ -2,16 +2,21 @@
 
 use loops::{Instructions, Type, Value};
 
-use crate::instructions::{Meaning, Table, find};
+use crate::instructions::{Matrix, Meaning, Table, find};
 
 impl Instructions for Table {
-    fn signature(&self, name: &str) -> Option<(Vec<Type>, Type)> {
-        find(name).map(|instruction| (instruction.arguments.to_vec(), instruction.result))
+    fn signature(&self, name: &str, args: &[Type]) -> Option<(Vec<Type>, Type)> {
+        find(name).map(|instruction| match instruction.matrix(args) {
+            Some(_) => (args.to_vec(), args[0]),
+            None => (instruction.arguments.to_vec(), instruction.result),
+        })
     }
 
     fn run(&self, name: &str, args: &[Value]) -> Option<Value> {
         let instruction = find(name)?;
-        if args.iter().map(Value::ty).ne(instruction.arguments.iter().copied()) {
+        let types: Vec<Type> = args.iter().map(Value::ty).collect();
+        let matrix = instruction.matrix(&types);
+        if types != instruction.arguments && matrix.is_none() {
             return None;
         }
         let dtype = instruction.result.dtype;
@@ -35,6 +40,17 @@ impl Instructions for Table {
                     float_dot(sum.float(l), (a, row * group), (b, column * group), group)
                 };
                 Some(Value::floats(dtype, lanes.map(lane)))
+            }
+            (Meaning::Matrix { columns, group }, [sum, a, b]) => {
+                let Matrix { depth, .. } = matrix?;
+                let lane = |l: usize| {
+                    let (row, column) = (l / columns, l % columns);
+                    (0..depth / group).fold(sum.float(l), |sum, k| {
+                        let first = (k * columns + column) * group;
+                        float_dot(sum, (a, row * depth + k * group), (b, first), group)
+                    })
+                };
+                Some(Value::floats(dtype, (0..sum.lanes()).map(lane)))
             }
             (Meaning::Convert, [a]) => Some(a.cast(dtype)),
             (Meaning::Dot { group }, [sum, a, b]) => {

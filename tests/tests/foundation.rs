@@ -61,7 +61,16 @@ fn build<'t>(kernel: Arranged, operands: &[Tensor], target: &'t Target) -> Built
         });
     let calls = vec![Call { kernel: 0, arguments: arguments.collect() }];
     let kernels = vec![kernel.nest];
-    let module = Module { name: "proof".into(), target, kernels, calls, inputs: 1, outputs: 1, weights };
+    let module = Module {
+        name: "proof".into(),
+        target,
+        kernels,
+        without_matrices: Default::default(),
+        calls,
+        inputs: 1,
+        outputs: 1,
+        weights,
+    };
     Built { module, arena }
 }
 

@@ -64,12 +64,17 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
 
     /// Asks for an element's cache line in the second cache: it is wanted soon, but not next.
     pub fn prefetch(&mut self, buffer: BufferId, index: &Expr) -> Lowered<()> {
-        let at = self.address_of(buffer, index, 1, 1)?;
-        let pointer = self.pointer(at, 0);
+        let pointer = self.element_pointer(buffer, index)?;
         let attributes = [("rw", 0), ("hint", SECOND_CACHE), ("cache", DATA)];
         let attributes = attributes.map(|(name, value)| (name, self.build.i32(value)));
         self.build.op("llvm.intr.prefetch", &[pointer], &[], &attributes);
         Ok(())
+    }
+
+    /// The address of an element.
+    pub fn element_pointer(&mut self, buffer: BufferId, index: &Expr) -> Lowered<Ssa<'c, 'a>> {
+        let at = self.address_of(buffer, index, 1, 1)?;
+        Ok(self.pointer(at, 0))
     }
 
     fn address_of(

@@ -30,7 +30,7 @@ pub(crate) struct Builder<'c, 'a> {
     pub context: &'c Context,
     pub block: BlockRef<'c, 'a>,
     /// Constants live at the top of the function, each once.
-    entry: BlockRef<'c, 'a>,
+    pub entry: BlockRef<'c, 'a>,
     constants: HashMap<(Scalar, usize), Ssa<'c, 'a>>,
     /// Integer constants by their SSA values.
     known: HashMap<usize, i64>,
@@ -73,15 +73,25 @@ impl<'c, 'a> Builder<'c, 'a> {
 
     /// A call of an LLVM intrinsic; overloads are chosen by the types.
     pub fn intrinsic(&self, name: &str, operands: &[Value<'c, 'a>], ty: Type) -> Value<'c, 'a> {
+        let operands: Vec<_> =
+            operands.iter().map(|v| self.carried_as(v.ssa, self.mlir(v.ty), self.native(v.ty))).collect();
+        let ssa = result_of(self.call_intrinsic(name, &operands, &[self.native(ty)]), 0);
+        Value { ssa: self.carried_as(ssa, self.native(ty), self.mlir(ty)), ty }
+    }
+
+    /// A call of an LLVM intrinsic on values of LLVM's own types.
+    pub fn call_intrinsic(
+        &self,
+        name: &str,
+        operands: &[Ssa<'c, 'a>],
+        results: &[MlirType<'c>],
+    ) -> OperationRef<'c, 'a> {
         let attributes = [
             ("intrin", self.string(name)),
             ("operandSegmentSizes", self.i32_array(&[operands.len() as i32, 0])),
             ("op_bundle_sizes", self.i32_array(&[])),
         ];
-        let operands: Vec<_> =
-            operands.iter().map(|v| self.carried_as(v.ssa, self.mlir(v.ty), self.native(v.ty))).collect();
-        let ssa = self.ssa("llvm.call_intrinsic", &operands, self.native(ty), &attributes);
-        Value { ssa: self.carried_as(ssa, self.native(ty), self.mlir(ty)), ty }
+        self.op("llvm.call_intrinsic", operands, results, &attributes)
     }
 
     /// A conversion between floats of which one is carried as its bits.

@@ -1,6 +1,7 @@
 //! `<name>_run`: one call for each step of the model, with every buffer's address computed from the four bases; and
 //! single steps as functions of their own.
 
+use loops::Nest;
 use melior::ir::attribute::TypeAttribute;
 use melior::ir::{BlockLike, BlockRef, Type as MlirType, Value as Ssa};
 
@@ -23,6 +24,11 @@ pub(crate) fn weights<'m>(module: &'m Module) -> &'m [u8] {
 /// A kernel's symbol.
 pub(crate) fn kernel_symbol(module: &Module, kernel: usize) -> String {
     format!("{}_{}", module.name, module.kernels[kernel].name)
+}
+
+/// The symbol of what stands in for a kernel where there are no matrix registers.
+pub(crate) fn without_matrices(symbol: &str) -> String {
+    format!("{symbol}_without_matrices")
 }
 
 impl<'c, 'a> Functions<'c, 'a> {
@@ -83,18 +89,49 @@ impl<'c, 'a> Functions<'c, 'a> {
             exported: true,
         });
         let mut bases = Bases::new(self, entry, module);
+        let asks = calls.iter().any(|call| module.without_matrices.contains_key(&call.kernel));
+        let given = asks.then(|| bases.build.ask_for_matrices());
         for call in calls {
-            let mut symbol = kernel_symbol(module, call.kernel);
-            let mut arguments: Vec<_> = call.arguments.iter().map(|place| bases.address(*place)).collect();
-            if run == Run::Threads && is_parallel(&module.kernels[call.kernel]) {
-                symbol += "_threads";
-                arguments.push(argument(entry, 3));
+            let symbol = kernel_symbol(module, call.kernel);
+            let arguments: Vec<_> = call.arguments.iter().map(|place| bases.address(*place)).collect();
+            let threads = (run == Run::Threads).then(|| argument(entry, 3));
+            let nest = &module.kernels[call.kernel];
+            match (given, module.without_matrices.get(&call.kernel)) {
+                (Some(given), Some(without)) => {
+                    let (_, sides) = bases.build.op_with_regions("scf.if", &[given], &[], 2, &[]);
+                    let before = bases.build.block;
+                    let names = [symbol.clone(), without_matrices(&symbol)];
+                    for ((side, name), nest) in sides.into_iter().zip(names).zip([nest, without]) {
+                        bases.build.block = side;
+                        bases.build.call_kernel(&name, nest, arguments.clone(), threads);
+                        bases.build.op("scf.yield", &[], &[], &[]);
+                    }
+                    bases.build.block = before;
+                }
+                _ => bases.build.call_kernel(&symbol, nest, arguments, threads),
             }
-            let callee = [("callee", bases.build.symbol(&symbol))];
-            bases.build.op("func.call", &arguments, &[], &callee);
         }
         let zero = bases.build.integer(loops::Type { dtype: ir::DType::I32, lanes: 1 }, 0);
         bases.build.op("func.return", &[zero.ssa], &[], &[]);
+    }
+}
+
+impl<'c, 'a> Builder<'c, 'a> {
+    /// A kernel on this thread, or its parallel loops through the hook.
+    fn call_kernel(
+        &self,
+        symbol: &str,
+        nest: &Nest,
+        mut arguments: Vec<Ssa<'c, 'a>>,
+        threads: Option<Ssa<'c, 'a>>,
+    ) {
+        let mut symbol = symbol.to_string();
+        if let Some(threads) = threads.filter(|_| is_parallel(nest)) {
+            symbol += "_threads";
+            arguments.push(threads);
+        }
+        let callee = [("callee", self.symbol(&symbol))];
+        self.op("func.call", &arguments, &[], &callee);
     }
 }
 

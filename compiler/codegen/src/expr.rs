@@ -18,6 +18,7 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
                 Some(value) => Ok(*value),
                 None => Err(format!("loop variable i{} is read outside its loop", var.0)),
             },
+            Expr::Reg(reg) if self.typing.matrices.contains_key(reg) => self.matrix_as_vector(*reg),
             Expr::Reg(reg) => match self.registers.get(reg) {
                 Some(value) => Ok(*value),
                 None => Err(format!("register r{} is read where it is not declared", reg.0)),
@@ -37,7 +38,14 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
                 let value = self.expr(value)?;
                 Ok(self.lanes(value, *lane, 1))
             }
+            Expr::Rows { .. } | Expr::Concat(_) => Err("rows outside of a matrix register".into()),
             Expr::Shuffle { a, b, lanes } => {
+                if let (Expr::Reg(reg), true) = (&**a, a == b)
+                    && self.typing.matrices.contains_key(reg)
+                    && lanes.windows(2).all(|pair| pair[1] == pair[0] + 1)
+                {
+                    return self.matrix_part(*reg, lanes[0], lanes.len());
+                }
                 let (a, b) = (self.expr(a)?, self.expr(b)?);
                 let lanes: Vec<i32> = lanes.iter().map(|&lane| lane as i32).collect();
                 Ok(self.build.shuffle(a, b, &lanes))
@@ -223,16 +231,25 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
     }
 
     fn instruction(&mut self, name: &str, args: &[Expr]) -> Lowered<Value<'c, 'a>> {
-        let instruction =
-            targets::instructions::find(name).ok_or_else(|| format!("no instruction is called `{name}`"))?;
-        if !self.target.instructions.iter().any(|have| have == name) {
-            return Err(format!("target `{}` has no instruction `{name}`", self.target.name));
-        }
+        let instruction = self.known_instruction(name)?;
         let args = args.iter().map(|arg| self.expr(arg)).collect::<Lowered<Vec<_>>>()?;
         if args.iter().map(|arg| arg.ty).ne(instruction.arguments.iter().copied()) {
             return Err(format!("instruction `{name}` takes {:?}", instruction.arguments));
         }
-        Ok(self.instruction_on(instruction, &args))
+        match crate::matrix::is_matrix(instruction) {
+            true => Err(format!("`{name}` outside of a matrix register")),
+            false => Ok(self.instruction_on(instruction, &args)),
+        }
+    }
+
+    /// The instruction called `name`, which the target has.
+    pub fn known_instruction(&self, name: &str) -> Lowered<&'static Instruction> {
+        let instruction =
+            targets::instructions::find(name).ok_or_else(|| format!("no instruction is called `{name}`"))?;
+        match self.target.instructions.iter().any(|have| have == name) {
+            true => Ok(instruction),
+            false => Err(format!("target `{}` has no instruction `{name}`", self.target.name)),
+        }
     }
 
     /// An instruction of the target on arguments of its types.
@@ -248,6 +265,7 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
             .collect();
         let value = match instruction.emit {
             Emit::Intrinsic { name, result, .. } => self.build.intrinsic(name, &operands, result),
+            Emit::Matrix { .. } => unreachable!("products of matrices are no vectors"),
             Emit::Assembly { text, constraints, result, .. } => {
                 let attributes = [
                     ("asm_string", self.build.string(text)),
@@ -269,5 +287,6 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
 fn operands(instruction: &Instruction) -> &'static [Operand] {
     match instruction.emit {
         Emit::Intrinsic { operands, .. } | Emit::Assembly { operands, .. } => operands,
+        Emit::Matrix { .. } => &[],
     }
 }

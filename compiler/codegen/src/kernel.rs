@@ -9,6 +9,7 @@ use melior::ir::{BlockRef, Value as Ssa};
 use targets::Target;
 
 use crate::builder::{Builder, Value, argument, result_of};
+use crate::matrix::Slots;
 use crate::typing::Typing;
 
 /// The lowering of one function's body.
@@ -20,6 +21,7 @@ pub(crate) struct Kernel<'k, 'c, 'a> {
     pub buffers: Vec<Ssa<'c, 'a>>,
     pub registers: HashMap<Reg, Value<'c, 'a>>,
     pub loops: HashMap<LoopVar, Value<'c, 'a>>,
+    pub slots: Slots<'c, 'a>,
 }
 
 /// What goes wrong within a nest: said without the nest's name, which the caller knows.
@@ -40,6 +42,7 @@ impl<'k, 'c, 'a> Kernel<'k, 'c, 'a> {
             buffers: (0..typing.nest.buffers.len()).map(|k| argument(entry, k)).collect(),
             registers: HashMap::new(),
             loops: HashMap::new(),
+            slots: Slots::default(),
         }
     }
 
@@ -59,8 +62,13 @@ impl<'k, 'c, 'a> Kernel<'k, 'c, 'a> {
                 if matches!(stmt, Stmt::Set { .. }) && !self.registers.contains_key(reg) {
                     return Err(format!("register r{} is assigned where it is not declared", reg.0));
                 }
-                let value = self.expr(value)?;
-                let value = self.widened(value, ty)?;
+                let value = match self.typing.matrices.get(reg) {
+                    Some(shape) => Value { ssa: self.matrix(value, *shape)?, ty },
+                    None => {
+                        let value = self.expr(value)?;
+                        self.widened(value, ty)?
+                    }
+                };
                 self.registers.insert(*reg, value);
             }
             Stmt::Prefetch { buffer, index } => self.prefetch(*buffer, index)?,
@@ -86,7 +94,7 @@ impl<'k, 'c, 'a> Kernel<'k, 'c, 'a> {
         let step = self.build.at(step);
         let mut operands = vec![range[0].ssa, range[1].ssa, step.ssa];
         operands.extend(carried.iter().map(|reg| self.registers[reg].ssa));
-        let types: Vec<_> = carried.iter().map(|reg| self.build.mlir(self.registers[reg].ty)).collect();
+        let types: Vec<_> = carried.iter().map(|reg| self.carried_type(*reg)).collect();
         let mut arguments = vec![self.build.mlir(range[0].ty)];
         arguments.extend(&types);
         let (op, blocks) = self.build.op_with_regions("scf.for", &operands, &types, 1, &arguments);
@@ -108,7 +116,7 @@ impl<'k, 'c, 'a> Kernel<'k, 'c, 'a> {
             return Err("a condition that is not one Bool".into());
         }
         let carried = self.carried(&[then, otherwise]);
-        let types: Vec<_> = carried.iter().map(|reg| self.build.mlir(self.registers[reg].ty)).collect();
+        let types: Vec<_> = carried.iter().map(|reg| self.carried_type(*reg)).collect();
         let (op, blocks) = self.build.op_with_regions("scf.if", &[condition.ssa], &types, 2, &[]);
         let outer = self.registers.clone();
         for (block, body) in blocks.into_iter().zip([then, otherwise]) {
@@ -127,7 +135,9 @@ impl<'k, 'c, 'a> Kernel<'k, 'c, 'a> {
         body: impl FnOnce(&mut Self) -> Lowered<()>,
     ) -> Lowered<()> {
         let before = std::mem::replace(&mut self.build.block, block);
+        self.slots.forget();
         body(self)?;
+        self.slots.forget();
         let values: Vec<_> = carried.iter().map(|reg| self.registers[reg].ssa).collect();
         self.build.op("scf.yield", &values, &[], &[]);
         self.build.block = before;

@@ -14,11 +14,13 @@ mod inspect;
 mod kernel;
 mod lower;
 mod machine;
+mod matrix;
 mod order;
 mod parallel;
 mod typing;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 pub use archive::archive;
@@ -35,6 +37,9 @@ pub struct Module<'a> {
     pub target: &'a Target,
     /// Each becomes a function `<name>_<nest.name>`, local to the object.
     pub kernels: Vec<Nest>,
+    /// By kernel: what is called instead, on the same buffers, where the process may not use matrix registers. Every kernel
+    /// that does has one.
+    pub without_matrices: BTreeMap<usize, Nest>,
     /// What `<name>_run` does, in order.
     pub calls: Vec<Call>,
     /// Number of pointers in the header's input and output structs.
@@ -180,10 +185,14 @@ fn translated<'l>(
         let functions = function::Functions { context: &context, body: mlir.body(), target: module.target };
         functions.weights(module);
         for (k, nest) in module.kernels.iter().enumerate() {
-            kernel(&functions, &entry::kernel_symbol(module, k), nest)?;
+            let symbol = entry::kernel_symbol(module, k);
+            kernel(&functions, &symbol, nest)?;
+            if let Some(nest) = module.without_matrices.get(&k) {
+                kernel(&functions, &entry::without_matrices(&symbol), nest)?;
+            }
         }
         entries.iter().for_each(|&run| functions.entry(module, run));
-        if module.kernels.iter().any(parallel::is_parallel) {
+        if module.kernels.iter().chain(module.without_matrices.values()).any(parallel::is_parallel) {
             functions.entry(module, Run::Threads);
         }
     }
@@ -219,6 +228,10 @@ fn check(module: &Module) -> Result<(), CodegenError> {
                 kernel.buffers.len(),
                 call.arguments.len()
             ));
+        }
+        let without = module.without_matrices.get(&call.kernel);
+        if without.is_some_and(|without| without.buffers != kernel.buffers) {
+            return wrong(format!("`{}` has other buffers without matrix registers", kernel.name));
         }
         for (buffer, place) in kernel.buffers.iter().zip(&call.arguments) {
             let bytes = buffer.len * buffer.dtype.bytes();

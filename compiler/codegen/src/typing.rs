@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use ir::{DType, Scalar};
-use loops::{Compare, Expr, Nest, Reg, Stmt, Type, Unary};
+use loops::{BufferId, Compare, Expr, Nest, Reg, Stmt, Type, Unary};
+
+use crate::matrix::{self, Shape};
 
 /// What is known of a nest before it is lowered.
 ///
@@ -14,16 +16,20 @@ pub(crate) struct Typing<'n> {
     pub index: DType,
     /// Each register's type as it is carried.
     pub registers: HashMap<Reg, Type>,
+    /// The registers that hold matrices.
+    pub matrices: HashMap<Reg, Shape>,
     /// The scalar registers that are declared `I64`.
     wide: HashSet<Reg>,
 }
 
 impl<'n> Typing<'n> {
     pub fn of(nest: &'n Nest, index: DType) -> Result<Typing<'n>, String> {
-        let mut typing = Typing { nest, index, registers: HashMap::new(), wide: HashSet::new() };
+        let (registers, matrices) = (HashMap::new(), HashMap::new());
+        let mut typing = Typing { nest, index, registers, matrices, wide: HashSet::new() };
         let mut assignments = Vec::new();
         typing.declare(&nest.body, &mut assignments)?;
         typing.settle(&assignments);
+        typing.matrices = matrix::shapes(nest, &typing.registers)?;
         Ok(typing)
     }
 
@@ -83,12 +89,17 @@ impl<'n> Typing<'n> {
             Expr::Const(value) => scalar(value.dtype),
             Expr::Loop(_) => scalar(self.index),
             Expr::Reg(reg) => self.register(*reg)?,
-            Expr::Load { buffer, lanes, .. } => {
-                let buffer = self.nest.buffers.get(buffer.0 as usize);
-                let buffer =
-                    buffer.ok_or_else(|| "a load names a buffer that the nest has not".to_string())?;
-                Type { dtype: buffer.dtype, lanes: *lanes }
+            Expr::Load { buffer, lanes, .. } => Type { dtype: self.element_of(*buffer)?, lanes: *lanes },
+            Expr::Rows { buffer, rows, lanes, .. } => {
+                Type { dtype: self.element_of(*buffer)?, lanes: rows * lanes }
             }
+            Expr::Concat(parts) => match parts.first() {
+                Some(first) => {
+                    let ty = self.of_expr(first)?;
+                    Type { lanes: ty.lanes * parts.len(), ..ty }
+                }
+                None => return Err("a Concat of nothing".to_string()),
+            },
             Expr::Broadcast { value, lanes } => {
                 let dtype = self.of_expr(value)?.dtype;
                 // Vectors of indices are data.
@@ -119,7 +130,10 @@ impl<'n> Typing<'n> {
                 let ty = self.of_expr(a)?;
                 ty.reinterpreted(*dtype).ok_or_else(|| format!("the bits of {ty} as {dtype}"))?
             }
-            Expr::Instruction { name, .. } => match targets::instructions::find(name) {
+            Expr::Instruction { name, args } => match targets::instructions::find(name) {
+                Some(instruction) if matrix::is_matrix(instruction) && !args.is_empty() => {
+                    self.of_expr(&args[0])?
+                }
                 Some(instruction) => instruction.result,
                 None => return Err(format!("no instruction is called `{name}`")),
             },
@@ -127,6 +141,13 @@ impl<'n> Typing<'n> {
                 return Err("a definition's leaf in a nest".to_string());
             }
         })
+    }
+
+    fn element_of(&self, buffer: BufferId) -> Result<DType, String> {
+        let buffer = self.nest.buffers.get(buffer.0 as usize);
+        buffer
+            .map(|buffer| buffer.dtype)
+            .ok_or_else(|| "a load names a buffer that the nest has not".to_string())
     }
 
     pub fn register(&self, reg: Reg) -> Result<Type, String> {
@@ -168,7 +189,7 @@ impl<'n> Typing<'n> {
 
 /// Whether evaluating `expr` reads memory.
 pub(crate) fn reads_memory(expr: &Expr) -> bool {
-    expr.any(&mut |e| matches!(e, Expr::Load { .. }))
+    expr.any(&mut |e| matches!(e, Expr::Load { .. } | Expr::Rows { .. }))
 }
 
 /// Signed comparison unless the type is unsigned or a `Bool`.

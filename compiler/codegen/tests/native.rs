@@ -114,6 +114,7 @@ fn calls_reach_weights_arena_inputs_and_outputs_at_their_offsets() {
         name: "net".into(),
         target: &target,
         kernels: vec![add],
+        without_matrices: Default::default(),
         calls: vec![
             call(
                 Place::Input { index: 1, offset: 4 },
@@ -197,6 +198,7 @@ fn an_empty_module_runs() {
         name: "none".into(),
         target: &target,
         kernels: vec![],
+        without_matrices: Default::default(),
         calls: vec![],
         inputs: 0,
         outputs: 0,

@@ -32,6 +32,17 @@ pub enum Expr {
         lanes: usize,
         valid: usize,
     },
+    /// `lanes` neighbouring elements in each of `rows` rows that lie `stride` elements apart, the first at `index`: one row
+    /// after the other. Nest only.
+    Rows {
+        buffer: BufferId,
+        index: Box<Expr>,
+        stride: usize,
+        rows: usize,
+        lanes: usize,
+    },
+    /// The lanes of values of one type, one value after the other. Nest only.
+    Concat(Vec<Expr>),
     /// A scalar in every lane. Nest only.
     Broadcast {
         value: Box<Expr>,
@@ -208,6 +219,7 @@ impl Expr {
             Expr::Const(_) | Expr::Axis(_) | Expr::Folded | Expr::Loop(_) | Expr::Reg(_) => vec![],
             Expr::Read { index, .. } => index.iter().collect(),
             Expr::Load { index: a, .. }
+            | Expr::Rows { index: a, .. }
             | Expr::Broadcast { value: a, .. }
             | Expr::Horizontal { value: a, .. }
             | Expr::Lane { value: a, .. }
@@ -217,7 +229,7 @@ impl Expr {
             Expr::Binary(_, a, b) | Expr::Compare(_, a, b) | Expr::Shuffle { a, b, .. } => vec![a, b],
             Expr::MulAdd(a, b, c) => vec![a, b, c],
             Expr::Select { condition, then, otherwise } => vec![condition, then, otherwise],
-            Expr::Instruction { args, .. } => args.iter().collect(),
+            Expr::Concat(parts) | Expr::Instruction { args: parts, .. } => parts.iter().collect(),
         }
     }
 
@@ -232,7 +244,12 @@ impl Expr {
             Expr::Load { buffer, index, lanes, valid } => {
                 Expr::Load { buffer: *buffer, index: boxed(index), lanes: *lanes, valid: *valid }
             }
+            Expr::Rows { buffer, index, stride, rows, lanes } => {
+                let index = boxed(index);
+                Expr::Rows { buffer: *buffer, index, stride: *stride, rows: *rows, lanes: *lanes }
+            }
             Expr::Broadcast { value, lanes } => Expr::Broadcast { value: boxed(value), lanes: *lanes },
+            Expr::Concat(parts) => Expr::Concat(parts.iter().map(f).collect()),
             Expr::Horizontal { fold, value } => Expr::Horizontal { fold: *fold, value: boxed(value) },
             Expr::Lane { value, lane } => Expr::Lane { value: boxed(value), lane: *lane },
             Expr::Shuffle { a, b, lanes } => Expr::Shuffle { a: boxed(a), b: boxed(b), lanes: lanes.clone() },

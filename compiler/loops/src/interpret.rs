@@ -173,6 +173,22 @@ impl Machine<'_> {
                 let rest = std::iter::repeat_n(Scalar::from_i64(dtype, 0), lanes - valid);
                 Value::from_scalars(dtype, read.chain(rest))
             }
+            Expr::Rows { buffer, index, stride, rows, lanes } => {
+                let dtype = self.nest.buffers[buffer.0 as usize].dtype;
+                let mut read = Vec::new();
+                for row in 0..*rows {
+                    let ahead = row.saturating_mul(*stride) as i64;
+                    let index = (**index).clone() + Expr::int(ahead);
+                    let first = self.element("a load", *buffer, &index, *lanes)?;
+                    read.extend_from_slice(&self.memory[buffer.0 as usize][first..first + lanes]);
+                }
+                Value::from_scalars(dtype, read)
+            }
+            Expr::Concat(parts) => {
+                let parts = parts.iter().map(|part| self.eval(part)).collect::<Result<Vec<Value>, _>>()?;
+                let dtype = parts.first().map_or(DType::F32, Value::dtype);
+                Value::from_scalars(dtype, parts.iter().flat_map(Value::scalars))
+            }
             Expr::Broadcast { value, lanes } => self.eval(value)?.broadcast(*lanes),
             Expr::Horizontal { fold, value } => self.eval(value)?.horizontal(*fold),
             Expr::Lane { value, lane } => self.eval(value)?.lane(*lane),

@@ -386,6 +386,12 @@ impl<'a> Parser<'a> {
         let buffer = self.buffer(name)?;
         let index = Box::new(self.expr(0)?);
         let valid = if self.symbol(";") { self.number()? } else { 1 };
+        if self.keyword("x") {
+            let (rows, lanes) = (valid, self.number()?);
+            let stride = if self.keyword("every") { self.number()? } else { lanes };
+            self.expect("]")?;
+            return Ok(Expr::Rows { buffer, index, stride, rows, lanes });
+        }
         let lanes = if self.keyword("of") { self.number()? } else { valid };
         self.expect("]")?;
         Ok(Expr::Load { buffer, index, lanes, valid })
@@ -422,6 +428,7 @@ impl<'a> Parser<'a> {
                 let [a, b] = self.fixed_args()?;
                 Ok(Expr::Shuffle { a: Box::new(a), b: Box::new(b), lanes })
             }
+            "concat" => Ok(Expr::Concat(self.args()?)),
             "cast" | "bits" => {
                 let dtype = self.parameter(Self::dtype)?;
                 let [value] = self.fixed_args()?;

@@ -263,6 +263,12 @@ impl Printer<'_> {
                     _ => write!(f, "; {valid} of {lanes}]"),
                 }
             }
+            Expr::Rows { buffer, index, stride, rows, lanes } => {
+                write!(f, "{}[", self.buffer(*buffer))?;
+                self.expr(f, index, 0)?;
+                write!(f, "; {rows} x {lanes} every {stride}]")
+            }
+            Expr::Concat(parts) => self.call(f, "concat", &parts.iter().collect::<Vec<_>>()),
             Expr::Broadcast { value, lanes } => self.call(f, &format!("broadcast<{lanes}>"), &[value]),
             Expr::Horizontal { fold, value } => {
                 self.call(f, &format!("horizontal<{}>", fold.text()), &[value])

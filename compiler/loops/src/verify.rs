@@ -9,14 +9,15 @@ use crate::{Access, Binary, Buffer, BufferId, Expr, LoopVar, Nest, Reg, Stmt, Ty
 
 /// The target instructions that nests name; `()` has none.
 pub trait Instructions {
-    /// The types of the operands and of the result, if there is such an instruction.
-    fn signature(&self, name: &str) -> Option<(Vec<Type>, Type)>;
+    /// The types of the operands and of the result, if there is such an instruction; one that takes operands of several
+    /// sizes gives `args`, if it takes those.
+    fn signature(&self, name: &str, args: &[Type]) -> Option<(Vec<Type>, Type)>;
     /// What it computes; `None` if the operands are not its own.
     fn run(&self, name: &str, args: &[Value]) -> Option<Value>;
 }
 
 impl Instructions for () {
-    fn signature(&self, _: &str) -> Option<(Vec<Type>, Type)> {
+    fn signature(&self, _: &str, _: &[Type]) -> Option<(Vec<Type>, Type)> {
         None
     }
 
@@ -190,6 +191,14 @@ impl Verifier<'_> {
                 }
                 Ok(Type { dtype: buffer.dtype, lanes: *lanes })
             }
+            Expr::Rows { buffer, index, rows, lanes, .. } => {
+                let buffer = self.buffer(*buffer)?;
+                self.index(index, || format!("the index of a load from `{}`", buffer.name))?;
+                match rows.checked_mul(*lanes) {
+                    Some(lanes) if lanes > 0 => Ok(Type { dtype: buffer.dtype, lanes }),
+                    _ => Err(format!("a load from `{}` of {rows} rows of {lanes} lanes", buffer.name)),
+                }
+            }
             Expr::Broadcast { value, lanes } => match self.type_of(value)? {
                 Type { dtype, lanes: 1 } if *lanes > 0 => Ok(Type { dtype, lanes: *lanes }),
                 ty => Err(format!("a broadcast of {ty} to {lanes} lanes")),
@@ -205,6 +214,12 @@ impl Verifier<'_> {
                 }
                 ty => Err(format!("lanes {lanes:?} of two {ty}")),
             },
+            Expr::Concat(parts) => {
+                let ty = self.same("Concat", &parts.iter().collect::<Vec<_>>())?;
+                let lanes = ty.lanes.checked_mul(parts.len());
+                let lanes = lanes.ok_or_else(|| format!("Concat of {} values of {ty}", parts.len()))?;
+                Ok(Type { lanes, ..ty })
+            }
             Expr::Unary(op, a) => self.unary(*op, self.type_of(a)?),
             Expr::Binary(op, a, b) => {
                 let ty = self.same(&format!("{op:?}"), &[a, b])?;
@@ -231,7 +246,7 @@ impl Verifier<'_> {
             }
             Expr::Instruction { name, args } => {
                 let args = args.iter().map(|arg| self.type_of(arg)).collect::<Result<Vec<Type>, _>>()?;
-                let signature = self.instructions.signature(name);
+                let signature = self.instructions.signature(name, &args);
                 let (taken, result) =
                     signature.ok_or_else(|| format!("no instruction is called `{name}`"))?;
                 match args == taken {

@@ -7,7 +7,7 @@ use loops::{Instructions, Type, Value, interpret, parse, verify};
 struct Dot2;
 
 impl Instructions for Dot2 {
-    fn signature(&self, name: &str) -> Option<(Vec<Type>, Type)> {
+    fn signature(&self, name: &str, _: &[Type]) -> Option<(Vec<Type>, Type)> {
         let (sum, pair) = (Type::scalar(DType::I32), Type::vector(DType::I16, 2));
         (name == "dot2").then(|| (vec![sum, pair, pair], sum))
     }

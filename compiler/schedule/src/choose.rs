@@ -1,7 +1,9 @@
 //! The default schedule: good without tuning, from the target's description alone, and always the same.
 
+mod matrix;
 mod order;
 
+pub(crate) use matrix::{forms as matrix_forms, is_legal as is_legal_matrix, without_matrices};
 pub(crate) use order::WORTH_THREADS;
 
 use ir::DType;
@@ -15,11 +17,19 @@ use crate::{Operand, Schedule, dot, estimate, math, pack, winograd};
 
 /// The default schedule in the form that the cost model likes best.
 pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
-    let direct = default_schedule(flat, target);
-    let cycles = estimate::of(flat, &direct, target).cycles(target);
+    let plain = default_schedule(flat, target);
+    let cycles = |schedule: &Schedule| estimate::of(flat, schedule, target).cycles(target);
+    let mut direct = (cycles(&plain), plain);
+    for form in matrix::forms(flat, &direct.1, target) {
+        let taken = cycles(&form);
+        if taken < direct.0 {
+            direct = (taken, form);
+        }
+    }
+    let (cycles, direct) = direct;
     match winograd::cheapest(flat, target) {
         Some((form, estimate)) if estimate.cycles(target) < cycles => {
-            Schedule { winograd: Some(form), ..direct }
+            Schedule { winograd: Some(form), matrix: None, ..direct }
         }
         _ => direct,
     }
@@ -50,13 +60,16 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
 
 /// What goes with the register tile of `schedule`: the loops inside it and around it.
 pub(crate) fn around(flat: &Flat, schedule: &Schedule, target: &Target) -> Schedule {
-    let Schedule { vector_axis, lanes, vectors, tile_axis, tile, .. } = *schedule;
-    let mut schedule = Schedule { vector_axis, lanes, vectors, tile_axis, tile, ..Schedule::plain() };
-    schedule.group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
+    let Schedule { vector_axis, lanes, vectors, tile_axis, tile, group, matrix, .. } = *schedule;
+    let mut schedule = Schedule { vector_axis, lanes, vectors, tile_axis, tile, matrix, ..Schedule::plain() };
+    schedule.group = match matrix {
+        Some(_) => group,
+        None => dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group),
+    };
     schedule.unrolled_axes = unrolled_axes(flat, &schedule, target);
     schedule.unroll = unroll(flat, &schedule, target);
     schedule.order = order::shared_out(flat, &schedule, target);
-    schedule.prefetch = prefetch(flat, &schedule, target);
+    schedule.prefetch = matrix.is_none() && prefetch(flat, &schedule, target);
     schedule.parallel = order::parallel(flat, &schedule, target);
     schedule
 }
@@ -442,7 +455,8 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<usize
 /// 32-bit Arm take none but the address): 2 to 4 % of whole networks on an AMD Zen 3.
 fn unroll(flat: &Flat, schedule: &Schedule, target: &Target) -> usize {
     let Some(inner) = flat.axes_where(true).next_back() else { return 1 };
-    if schedule.unrolled_axes.contains(&inner) || schedule.vector_axis == Some(inner) {
+    let alone = schedule.vector_axis == Some(inner) || schedule.matrix.is_some();
+    if schedule.unrolled_axes.contains(&inner) || alone {
         return 1;
     }
     if let Some(steps) = lane_steps(flat, schedule, target) {

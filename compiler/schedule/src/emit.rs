@@ -7,6 +7,7 @@
 mod blocks;
 mod groups;
 pub(crate) mod guard;
+mod matrix;
 mod prefetch;
 mod tile;
 mod value;
@@ -25,6 +26,7 @@ use crate::pack::{self, Packing};
 use crate::range::Ranges;
 use crate::{Argument, Chosen, Estimate, Kernel, Loop, Schedule};
 use guard::Guard;
+use matrix::Product;
 
 pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Result<Kernel, Unsupported> {
     let mut emitter = Emitter::new(flat, schedule, target);
@@ -37,6 +39,7 @@ pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Re
         nest: Nest { name: name.to_owned(), buffers: emitter.buffers, body },
         in_place: (0..emitter.arguments.len()).map(|k| in_place(flat, k)).collect(),
         arguments: emitter.arguments,
+        without_matrices: None,
         blocks: vec![],
         stages: vec![schedule.clone()],
         estimate: Estimate::default(),
@@ -65,6 +68,7 @@ pub(crate) struct Emitter<'a> {
     finish: Expr,
     /// How products are summed, where the schedule sums them in groups.
     dot: Option<Dot>,
+    product: Option<Product>,
     /// The place on each axis: of the tile's first element for the tile's axes, of this step for the others.
     axes: Vec<Expr>,
     /// For an axis with panels, the panel's first and past-the-last place.
@@ -123,6 +127,7 @@ impl<'a> Emitter<'a> {
         arguments.push(Argument::Result);
         let (guards, body) = guard::of(flat);
         let dot = dot::fitting(flat, schedule.vector_axis, schedule.lanes, target)
+            .or_else(|| dot::pairs(flat, schedule.vector_axis))
             .filter(|dot| dot.group == schedule.group);
         let (start, finish) = tile::begun(flat, schedule);
         Emitter {
@@ -138,6 +143,7 @@ impl<'a> Emitter<'a> {
             start,
             finish,
             dot,
+            product: Product::of(flat, schedule, target),
             axes: vec![Expr::int(0); flat.axes.len()],
             panels: HashMap::new(),
             rows: 1,
@@ -285,25 +291,29 @@ impl<'a> Emitter<'a> {
             return self.panel_rows(axis, (from, to), level);
         }
         let (inner_from, inner_to) = guard::interior(&self.guards, axis, self.flat);
-        let inside = |first: usize| first >= inner_from && first + tile <= inner_to.min(extent);
-        let tiles: Vec<usize> = (0..extent).step_by(tile).collect();
-        let first_inside = tiles.iter().position(|&t| inside(t)).unwrap_or(tiles.len());
-        let inside_count = tiles[first_inside..].iter().take_while(|&&t| inside(t)).count();
-        for &at in &tiles[..first_inside] {
-            self.edge_tile(axis, at, level);
+        let inside = |first: &Row| first.at >= inner_from && first.at + tile <= inner_to.min(extent);
+        let whole = extent / tile * tile;
+        let mut tiles: Vec<Row> = (0..whole).step_by(tile).map(|at| Row { at, rows: tile }).collect();
+        if whole < extent {
+            tiles.extend(self.left_over(whole, extent - whole));
+        }
+        let first_inside = tiles.iter().position(inside).unwrap_or(tiles.len());
+        let inside_count = tiles[first_inside..].iter().take_while(|t| inside(t)).count();
+        for &row in &tiles[..first_inside] {
+            self.edge_tile(axis, row, level);
         }
         if inside_count > 0 {
-            let from = tiles[first_inside];
+            let from = tiles[first_inside].at;
             self.rows = tile;
             self.steps(axis, (from, from + inside_count * tile), tile, |e| e.domain(level + 1));
         }
-        for &at in &tiles[first_inside + inside_count..] {
-            self.edge_tile(axis, at, level);
+        for &row in &tiles[first_inside + inside_count..] {
+            self.edge_tile(axis, row, level);
         }
     }
 
-    fn edge_tile(&mut self, axis: usize, at: usize, level: usize) {
-        self.rows = self.schedule.tile.min(self.flat.axes[axis].extent - at);
+    fn edge_tile(&mut self, axis: usize, Row { at, rows }: Row, level: usize) {
+        self.rows = rows;
         self.axes[axis] = Expr::int(at as i64);
         let usual = self.unrolled.clone();
         for undecided in guard::undecided_axes(&self.guards, axis, at, self.rows, self.flat) {
@@ -344,6 +354,13 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// The rows of one register tile.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    at: usize,
+    rows: usize,
+}
+
 /// Whether every read of operand `k` is at the place that is written next, after all folding is done.
 fn in_place(flat: &Flat, k: usize) -> bool {
     let result = Affine::of(&flat.result);
@@ -370,9 +387,11 @@ pub(crate) fn unite(kernel: &mut Kernel, argument: usize, result: usize) {
     let place = |k: usize| if k == argument { result } else { k };
     let shifted = |k: usize| BufferId((place(k) - usize::from(place(k) > argument)) as u32);
     let ids: Vec<BufferId> = (0..kernel.arguments.len()).map(shifted).collect();
-    renumber(&mut kernel.nest.body, &ids);
-    kernel.nest.buffers[result].access = Access::Update;
-    kernel.nest.buffers.remove(argument);
+    for nest in kernel.nests_mut() {
+        renumber(&mut nest.body, &ids);
+        nest.buffers[result].access = Access::Update;
+        nest.buffers.remove(argument);
+    }
     kernel.arguments.remove(argument);
     kernel.in_place.remove(argument);
 }
@@ -401,7 +420,7 @@ fn drop_unused(kernel: &mut Kernel) {
 fn visit(body: &[Stmt], f: &mut dyn FnMut(BufferId)) {
     let in_expr = |expr: &Expr, f: &mut dyn FnMut(BufferId)| {
         expr.any(&mut |node| {
-            if let Expr::Load { buffer, .. } = node {
+            if let Expr::Load { buffer, .. } | Expr::Rows { buffer, .. } = node {
                 f(*buffer);
             }
             false
@@ -441,6 +460,13 @@ fn renumber(body: &mut [Stmt], ids: &[BufferId]) {
                 index: index.clone(),
                 lanes: *lanes,
                 valid: *valid,
+            }),
+            Expr::Rows { buffer, index, stride, rows, lanes } => Some(Expr::Rows {
+                buffer: ids[buffer.0 as usize],
+                index: index.clone(),
+                stride: *stride,
+                rows: *rows,
+                lanes: *lanes,
             }),
             _ => None,
         });

@@ -11,7 +11,7 @@ use targets::{Costs, Target};
 use crate::choose::{self, Loads};
 use crate::emit::guard::{self, Guard};
 use crate::flat::{Axis, Flat};
-use crate::{Destination, Operand, Schedule, View, winograd};
+use crate::{Destination, Matrix, Operand, Schedule, View, dot, winograd};
 
 /// Cycles, by what they are spent on.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -33,6 +33,10 @@ impl Estimate {
 
 /// How much of the lesser of computing and waiting is not hidden behind the other.
 const NOT_HIDDEN: f64 = 0.2;
+
+/// Cycles until the sum of a product of matrix registers is there for the next one (tdpbf16ps on Sapphire Rapids, by
+/// uops.info).
+const PRODUCT: f64 = 52.0;
 
 /// Of a loop's increment, comparison and branch.
 const LOOP: f64 = 2.0;
@@ -133,13 +137,18 @@ impl<'a> Modelled<'a> {
         let mut cycles = 0.0;
         for (row_tiles, tile) in parts(rows, schedule.tile) {
             for (column_tiles, vectors) in parts(columns, schedule.vectors) {
-                let reduced = match flat.fold {
-                    Some(fold) => steps * held * self.step(&body, self.folding(fold, &body), tile, vectors),
-                    None => self.step(&body, body.operations as f64, tile, vectors),
+                let reduced = match (flat.fold, schedule.matrix) {
+                    (Some(_), Some(matrix)) => steps * held * self.products(matrix, (tile, rows), vectors),
+                    (Some(fold), None) => {
+                        steps * held * self.step(&body, self.folding(fold, &body), tile, vectors)
+                    }
+                    (None, _) => self.step(&body, body.operations as f64, tile, vectors),
                 };
                 // Lanes of a row are added up in a few steps; then there is one result.
                 let (results, folded) = if horizontal { (1, 6.0 * tile as f64) } else { (vectors, 0.0) };
-                let finished = self.finish(&finish, tile, results) + folded;
+                let through_memory =
+                    if schedule.matrix.is_some() { 1.5 * (tile * vectors) as f64 } else { 0.0 };
+                let finished = self.finish(&finish, tile, results) + folded + through_memory;
                 cycles += (row_tiles * column_tiles) as f64 * (reduced + finished);
             }
         }
@@ -177,6 +186,30 @@ impl<'a> Modelled<'a> {
         let wait = if self.flat.fold.is_some() { self.costs.latency } else { 0.0 };
         ((operations + broadcasts) / self.costs.vector).max(loaded / self.costs.loads).max(wait)
             + LOOP / self.costs.issue / 4.0
+    }
+
+    /// One group of steps of a register tile on matrix registers: its share of a product of whole depth. Rows that are
+    /// left of the accumulators go as vectors. Where rows at the map's edges may be missing, they are put together one by
+    /// one.
+    fn products(&self, matrix: Matrix, (tile, rows): (usize, usize), vectors: usize) -> f64 {
+        let Schedule { vector_axis, lanes, group, .. } = *self.schedule;
+        let Some(instruction) = dot::matrix(self.flat, vector_axis, lanes, self.target) else {
+            return f64::INFINITY;
+        };
+        let (blocks, left) = (tile / matrix.rows, tile % matrix.rows);
+        let groups = (matrix.depth / group) as f64;
+        let edges = self.guards.iter().any(|guard| {
+            let along =
+                |axis: usize| guard.sum.as_ref().is_some_and(|sum| sum.coefficient(&Expr::Axis(axis)) != 0);
+            self.schedule.tile_axis.is_some_and(along)
+        });
+        let at_edges = if edges { (2 * tile) as f64 / rows.max(2 * tile) as f64 } else { 0.0 };
+        let of_rows = blocks as f64 * matrix.rows as f64 * (1.0 + 2.0 * at_edges);
+        let loaded = of_rows + vectors as f64 * groups;
+        let begun = (blocks * vectors) as f64 * f64::from(instruction.cycles);
+        let multiplied = if blocks == 0 { 0.0 } else { begun.max(PRODUCT) };
+        let whole = multiplied.max(loaded / self.costs.loads) + LOOP / self.costs.issue;
+        whole / groups + (left * vectors) as f64
     }
 
     /// The epilogue and the stores of a register tile.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use targets::Target;
 
-use crate::choose::{folds_along, lanes, runs_along};
+use crate::choose::{self, folds_along, lanes, runs_along};
 use crate::emit::guard;
 use crate::flat::Flat;
 use crate::{Loop, Schedule, dot, winograd};
@@ -117,7 +117,11 @@ fn reduction(schedule: &Schedule, flat: &Flat, target: &Target) -> Result<(), Il
         }
     }
     let Schedule { vector_axis, lanes, unroll, group, .. } = *schedule;
-    if group != dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group) {
+    if schedule.matrix.is_some() {
+        if !choose::is_legal_matrix(schedule, flat, target) {
+            return illegal(format!("no matrices of this shape are multiplied here on {}", target.name));
+        }
+    } else if group != dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group) {
         return illegal(format!("no instruction of {} sums {group} products here", target.name));
     }
     let innermost = flat.axes_where(true).next_back().map_or(1, |axis| flat.axes[axis].extent);

@@ -28,6 +28,7 @@ pub use line_buffer::{estimate_lines, line_buffer};
 pub use records::{Cost, Merged, Record, RecordError, Records, TargetKey, VERSION, merge, parse, print};
 pub use rows::{default_blocks, lower_rows, row_axes};
 pub use space::Space;
+pub use targets::instructions::Matrix;
 pub use tensorize::{Unfit, tensorize};
 pub use winograd::Winograd;
 pub use workload::Workload;
@@ -79,6 +80,9 @@ pub struct Destination {
 #[derive(Debug, Clone)]
 pub struct Kernel {
     pub nest: Nest,
+    /// The same on the same buffers for a machine that has the target's instructions, but no matrix registers, or may not
+    /// use them; where the nest does.
+    pub without_matrices: Option<Nest>,
     /// One per buffer of the nest, in order.
     pub arguments: Vec<Argument>,
     /// Per buffer of the nest: each element of it is read only right before the same place of the result is written,
@@ -110,6 +114,10 @@ impl Kernel {
     /// The place of the result among the arguments.
     pub fn result_argument(&self) -> Option<usize> {
         self.arguments.iter().position(|argument| matches!(argument, Argument::Result))
+    }
+
+    pub(crate) fn nests_mut(&mut self) -> impl Iterator<Item = &mut Nest> {
+        [&mut self.nest].into_iter().chain(self.without_matrices.as_mut())
     }
 
     /// How many stages run on vectors.
@@ -171,6 +179,9 @@ pub struct Schedule {
     /// Steps of the innermost reduction axis that one instruction sums in every lane; 1 where each is a multiply-add.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub group: usize,
+    /// The accumulators are matrix registers, whose products take this many rows and steps of the innermost reduction axis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrix: Option<Matrix>,
     /// Reduction axes that are written out whole.
     pub unrolled_axes: Vec<usize>,
     /// The domain loops around the register tile, outermost first: an axis in whole, or in panels.
@@ -197,6 +208,7 @@ impl Schedule {
             tile: 1,
             unroll: 1,
             group: 1,
+            matrix: None,
             unrolled_axes: vec![],
             order: vec![],
             parallel: false,
@@ -300,10 +312,30 @@ fn by(
     };
     let kernel = match tiles {
         Some(kernel) => kernel,
-        None => emit::emit(name, flat, &schedule, target)?,
+        None => emit_everywhere(name, flat, &schedule, target)?,
     };
     let estimate = estimate::of(flat, &schedule, target);
     Ok(Kernel { estimate, stages: vec![schedule], ..kernel })
+}
+
+/// The loops of a schedule; beside those on matrix registers the same without.
+fn emit_everywhere(
+    name: &str,
+    flat: &flat::Flat,
+    schedule: &Schedule,
+    target: &Target,
+) -> Result<Kernel, math::Unsupported> {
+    let kernel = emit::emit(name, flat, schedule, target)?;
+    if schedule.matrix.is_none() {
+        return Ok(kernel);
+    }
+    let vectors = choose::without_matrices(flat, schedule, target);
+    let without = emit::emit(name, flat, &vectors, target)?;
+    debug_assert_eq!(kernel.arguments, without.arguments, "both read what is packed");
+    match kernel.arguments == without.arguments {
+        true => Ok(Kernel { without_matrices: Some(without.nest), ..kernel }),
+        false => Ok(without),
+    }
 }
 
 /// Loops for `stage` as a part of a larger nest, without memory of its own.

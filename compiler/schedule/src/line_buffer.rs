@@ -54,6 +54,7 @@ pub fn line_buffer(
         stages: writer.schedules.into_iter().flatten().collect(),
         estimate,
         chosen: Chosen::Default,
+        without_matrices: None,
         workload: None,
     })
 }

@@ -72,6 +72,11 @@ impl Packing {
         self.extents[self.vector_axis].div_ceil(self.block)
     }
 
+    /// Elements between a group of steps and the next one.
+    pub fn group_stride(&self) -> usize {
+        self.group * self.block
+    }
+
     /// The axis that blocks are taken of.
     pub fn vector_axis(&self) -> usize {
         self.vector_axis

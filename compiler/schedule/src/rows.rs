@@ -53,6 +53,7 @@ pub fn lower_rows(
         blocks: blocks.to_vec(),
         stages: schedules.into_iter().map(|(_, schedule)| schedule).collect(),
         estimate: crate::estimate_rows(definition, operands, result, target),
+        without_matrices: None,
         workload: None,
         chosen: Default::default(),
     }))

@@ -28,6 +28,8 @@ pub struct Space<'a> {
     /// Axes that vectors may run along, with the most lanes.
     vectors: Vec<(usize, usize)>,
     winograd: Vec<Winograd>,
+    /// Register tiles of matrix registers.
+    matrices: Vec<Schedule>,
 }
 
 /// What a schedule is put together from.
@@ -73,7 +75,8 @@ impl<'a> Space<'a> {
         let vectors = (0..flat.axes.len()).filter_map(|axis| Some((axis, along(axis)?))).collect();
         let winograd = winograd::usual_forms(&flat, target);
         let default = choose::cheapest(&flat, target);
-        Space { flat, target, default, vectors, winograd }
+        let matrices = choose::matrix_forms(&flat, &choose::default_schedule(&flat, target), target);
+        Space { flat, target, default, vectors, winograd, matrices }
     }
 
     /// The schedule that is taken where nothing else is known.
@@ -145,6 +148,7 @@ impl<'a> Space<'a> {
                 tile: tile.tile,
                 unroll: unroll.unroll,
                 group: vectors.group,
+                matrix: tile.matrix,
                 unrolled_axes: unroll.unrolled_axes.clone(),
                 order: order.order.clone(),
                 parallel: order.parallel,
@@ -182,6 +186,10 @@ impl<'a> Space<'a> {
                 let reduction = flat.axes[axis].reduction;
                 let columns = if reduction { extent / point.lanes } else { extent.div_ceil(point.lanes) };
                 point.vectors = random.usize(1..=columns.clamp(1, MOST_VECTORS));
+            }
+            Gene::Tile if !self.matrices.is_empty() && random.bool() => {
+                let Some(form) = choice(&self.matrices, random) else { return };
+                *point = Schedule { order: point.order.clone(), winograd: point.winograd, ..form.clone() };
             }
             Gene::Tile => {
                 let rows: Vec<usize> =
@@ -238,8 +246,12 @@ impl<'a> Space<'a> {
 
     /// Makes the parts fit each other: what came from elsewhere may name an axis twice, or more than there is.
     fn put_in_order(&self, point: &mut Schedule) {
-        let fitting = dot::fitting(&self.flat, point.vector_axis, point.lanes, self.target);
-        point.group = fitting.map_or(1, |dot| dot.group);
+        // Another tile, or other vectors, may have no use for them.
+        point.matrix = point.matrix.filter(|_| choose::is_legal_matrix(point, &self.flat, self.target));
+        if point.matrix.is_none() {
+            let fitting = dot::fitting(&self.flat, point.vector_axis, point.lanes, self.target);
+            point.group = fitting.map_or(1, |dot| dot.group);
+        }
         let extent = |axis: usize| self.flat.axes.get(axis).map_or(1, |axis| axis.extent);
         let vector_axis = point.vector_axis;
         if point.tile_axis == vector_axis {

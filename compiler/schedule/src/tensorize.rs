@@ -54,7 +54,7 @@ pub fn tensorize(
         Meaning::Dot { group } => lanes::nest(name, &contraction, instruction, group, target),
         Meaning::DotAll if widened => pairs::nest(name, &contraction, instruction, target),
         Meaning::DotAll => whole::nest(name, &contraction, instruction),
-        Meaning::Block { .. } | Meaning::Widen { .. } | Meaning::Convert => {
+        Meaning::Block { .. } | Meaning::Matrix { .. } | Meaning::Widen { .. } | Meaning::Convert => {
             Err(Unfit(format!("{} is no dot product", instruction.name)))
         }
     }

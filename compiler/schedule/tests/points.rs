@@ -267,6 +267,7 @@ fn anything() -> impl Strategy<Value = Schedule> {
                 tile,
                 unroll,
                 group: 1,
+                matrix: None,
                 unrolled_axes,
                 order,
                 parallel,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use codegen::{Call, Module, Object, Place};
 use fastrand::Rng;
 use ir::{DType, Scalar, Tensor, TensorType};
-use loops::Source;
+use loops::{Nest, Source};
 use machines::{Library, Measure};
 use schedule::{Argument, Operand, Schedule, Workload, lower_by};
 use targets::Target;
@@ -71,10 +71,12 @@ impl Program {
                 Argument::Result | Argument::Scratch(_) => in_arena(),
             });
         }
+        let named = |nest: Nest| Nest { name: "kernel".to_owned(), ..nest };
         let module = Module {
             name: NAME.to_owned(),
             target,
-            kernels: vec![loops::Nest { name: "kernel".to_owned(), ..kernel.nest }],
+            kernels: vec![named(kernel.nest)],
+            without_matrices: kernel.without_matrices.map(|nest| (0, named(nest))).into_iter().collect(),
             calls: vec![Call { kernel: 0, arguments }],
             inputs: inputs.len(),
             outputs: outputs.len(),

@@ -96,7 +96,16 @@ pub fn module<'t>(nest: &Nest, target: &'t Target) -> Module<'t> {
         }
     });
     let calls = vec![Call { kernel: 0, arguments: arguments.collect() }];
-    Module { name: "t".into(), target, kernels: vec![nest.clone()], calls, inputs, outputs, weights: vec![] }
+    Module {
+        name: "t".into(),
+        target,
+        kernels: vec![nest.clone()],
+        without_matrices: Default::default(),
+        calls,
+        inputs,
+        outputs,
+        weights: vec![],
+    }
 }
 
 /// The single output of `nest` on `inputs`.

@@ -1,6 +1,6 @@
 //! Liveness, the arena's plan, the weights, and the module for code generation.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use codegen::Place;
 use ir::{NodeKind, Tensor, Value};
@@ -92,6 +92,7 @@ impl<'t> Lowering<'_, 't> {
             places.insert(b, place);
         }
         let mut kernels: Vec<Nest> = Vec::new();
+        let mut without_matrices: BTreeMap<usize, Nest> = BTreeMap::new();
         let mut known: HashMap<Nest, usize> = HashMap::new();
         let (mut calls, mut reports) = (Vec::new(), Vec::new());
         for call in &self.calls {
@@ -99,6 +100,9 @@ impl<'t> Lowering<'_, 't> {
             let nest = Nest { name: String::new(), ..call.kernel.nest.clone() };
             let kernel = *known.entry(nest).or_insert_with(|| {
                 let symbol = format!("k{}_{}", kernels.len(), call.op);
+                if let Some(nest) = &call.kernel.without_matrices {
+                    without_matrices.insert(kernels.len(), Nest { name: symbol.clone(), ..nest.clone() });
+                }
                 kernels.push(Nest { name: symbol, ..call.kernel.nest.clone() });
                 kernels.len() - 1
             });
@@ -130,6 +134,7 @@ impl<'t> Lowering<'_, 't> {
             name: name.to_owned(),
             target: self.target,
             kernels,
+            without_matrices,
             calls,
             inputs: inputs.len(),
             outputs: outputs.len(),

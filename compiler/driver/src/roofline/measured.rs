@@ -1,6 +1,7 @@
 //! This machine's ceilings, by loops that do nothing else: multiply-adds in registers, reads of a buffer that fits
 //! into each cache.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub fn measure(target: &Target) -> Result<Ceilings, Diagnostic> {
         target,
         calls: (0..kernels.len()).map(|kernel| Call { kernel, arguments: arguments.clone() }).collect(),
         kernels,
+        without_matrices: BTreeMap::new(),
         inputs: 0,
         outputs: 1,
         weights: vec![],

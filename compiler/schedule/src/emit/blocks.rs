@@ -51,7 +51,8 @@ impl Emitter<'_> {
 
     /// One group of steps in all blocks; rows at which the guards do not hold add nothing.
     pub(super) fn accumulate_blocks(&mut self, dot: &Dot, block: Block, blocks: &[Reg]) {
-        let [_, shared_type, packed_type] = [0, 1, 2].map(|k| dot.instruction.arguments[k]);
+        let Some(instruction) = dot.instruction else { return };
+        let [_, shared_type, packed_type] = [0, 1, 2].map(|k| instruction.arguments[k]);
         let (vectors, lanes) = (self.vectors.clone(), self.schedule.lanes);
         let parts = lanes / block.columns;
         let (step, steps) = self.together.as_ref().map_or((0, 1), |together| (together.step, together.steps));
@@ -69,7 +70,7 @@ impl Emitter<'_> {
                 for (part, &reg) in of_vector.iter().enumerate() {
                     let packed = self.packed(dot, packed_type, place, part * block.columns);
                     let args = vec![Expr::Reg(reg), shared.clone(), packed];
-                    let value = Expr::Instruction { name: dot.instruction.name.to_owned(), args };
+                    let value = Expr::Instruction { name: instruction.name.to_owned(), args };
                     self.push(Stmt::Set { reg, value });
                 }
             }

@@ -1,10 +1,11 @@
 //! Steps of a reduction in groups, each of them one instruction on every accumulator.
 
-use ir::DType;
+use ir::{DType, Scalar};
 use loops::affine::Affine;
-use loops::{Expr, Fold, Reg, Type};
+use loops::{Binary, BufferId, Expr, Fold, Reg, Type};
 
 use super::Emitter;
+use super::matrix::Product;
 use super::value::{Place, Together};
 use crate::choose::lane_steps;
 use crate::dot::{Dot, WORD};
@@ -14,6 +15,9 @@ impl Emitter<'_> {
     pub(super) fn groups(&mut self, dot: &Dot, fold: Fold, accumulators: &[Reg]) {
         let (axis, group) = (dot.axis, dot.group);
         let extent = self.flat.axes[axis].extent;
+        if let Some(Product { depth, .. }) = self.in_matrices() {
+            return self.steps(axis, (0, extent), depth, |e| e.accumulate(fold, accumulators));
+        }
         let whole = extent / group * group;
         let mut rest = whole..extent;
         if self.unrolled.contains(&axis) {
@@ -43,18 +47,25 @@ impl Emitter<'_> {
 
     /// An accumulator with the products of a group added to it in every lane.
     pub(super) fn group(&mut self, dot: &Dot, accumulator: Reg, place: Place) -> Expr {
-        let [_, shared_type, packed_type] = [0, 1, 2].map(|k| dot.instruction.arguments[k]);
         let valid = self.valid_steps(dot);
         let (buffer, address) = &dot.shared;
+        let lanes = self.schedule.lanes;
+        let of_group = |of: BufferId| Type::vector(self.buffers[of.0 as usize].dtype, lanes * dot.group);
+        let (shared_type, packed_type) = (of_group(*buffer), of_group(dot.packed.0));
         let index = Box::new(self.address(address, Place { lanes: 1, valid: 1, ..place }));
         let group = Expr::Load { buffer: *buffer, index, lanes: dot.group, valid };
         let word = self.bind(Type::scalar(WORD), bits(WORD, group));
-        let words = Expr::Broadcast { value: Box::new(word), lanes: dot.instruction.result.lanes };
+        let words = Expr::Broadcast { value: Box::new(word), lanes };
         let shared = self.bind(shared_type, bits(shared_type.dtype, words));
         let packed = self.packed(dot, packed_type, place, 0);
-        Expr::Instruction {
-            name: dot.instruction.name.to_owned(),
-            args: vec![Expr::Reg(accumulator), shared, packed],
+        let sum = Expr::Reg(accumulator);
+        match dot.instruction {
+            Some(instruction) => {
+                Expr::Instruction { name: instruction.name.to_owned(), args: vec![sum, shared, packed] }
+            }
+            None => halves(shared, packed, lanes)
+                .into_iter()
+                .fold(sum, |sum, (a, b)| Expr::MulAdd(Box::new(a), Box::new(b), Box::new(sum))),
         }
     }
 
@@ -80,6 +91,18 @@ impl Emitter<'_> {
         });
         self.bind(ty, Expr::Load { buffer, index: Box::new(index), lanes: ty.lanes, valid: ty.lanes })
     }
+}
+
+/// What the low and the high halves of the words of two vectors of bfloat16 stand for: the bits above are a float's.
+fn halves(a: Expr, b: Expr, lanes: usize) -> [(Expr, Expr); 2] {
+    let of_words = |op: Binary, value: &Expr, with: u32| {
+        let with = Expr::Const(Scalar::from_i64(WORD, i64::from(with as i32)));
+        let with = Expr::Broadcast { value: Box::new(with), lanes };
+        bits(DType::F32, Expr::binary(op, bits(WORD, value.clone()), with))
+    };
+    let low = |value: &Expr| of_words(Binary::ShiftLeft, value, 16);
+    let high = |value: &Expr| of_words(Binary::And, value, 0xFFFF_0000);
+    [(low(&a), low(&b)), (high(&a), high(&b))]
 }
 
 fn bits(dtype: DType, value: Expr) -> Expr {

@@ -35,6 +35,11 @@ impl Emitter<'_> {
                     self.store(value, place);
                 }
             }
+            (Some(fold), None) if self.in_matrices().is_some() => {
+                if let Some(product) = self.in_matrices() {
+                    self.matrix_tile(product, fold);
+                }
+            }
             (Some(fold), None) => {
                 let ty = Type { dtype: computed(self.flat.folded), lanes: self.schedule.lanes };
                 let places = self.places();
@@ -67,7 +72,7 @@ impl Emitter<'_> {
     }
 
     /// The elements of the tile, row by row.
-    fn places(&self) -> Vec<Place> {
+    pub(super) fn places(&self) -> Vec<Place> {
         let lanes = self.schedule.lanes;
         let row = |row: usize| {
             self.vectors.iter().enumerate().map(move |(k, &valid)| Place {
@@ -88,12 +93,12 @@ impl Emitter<'_> {
         }
     }
 
-    fn finished(&mut self, folded: (Expr, usize), place: Place) -> (Expr, usize) {
+    pub(super) fn finished(&mut self, folded: (Expr, usize), place: Place) -> (Expr, usize) {
         let finish = self.finish.clone();
         self.value(&finish, place, Some(folded))
     }
 
-    fn store(&mut self, (value, lanes): (Expr, usize), place: Place) {
+    pub(super) fn store(&mut self, (value, lanes): (Expr, usize), place: Place) {
         let value = if lanes < place.lanes {
             Expr::Broadcast { value: Box::new(value), lanes: place.lanes }
         } else {
@@ -114,7 +119,7 @@ impl Emitter<'_> {
     }
 
     /// The reduction's loops over `axes`, outermost first, then one step of every accumulator.
-    fn reduction(&mut self, fold: Fold, axes: &[usize], accumulators: &[Reg]) {
+    pub(super) fn reduction(&mut self, fold: Fold, axes: &[usize], accumulators: &[Reg]) {
         let Some((&axis, inner)) = axes.split_first() else {
             return self.accumulate(fold, accumulators);
         };
@@ -206,10 +211,13 @@ impl Emitter<'_> {
     }
 
     pub(super) fn accumulate(&mut self, fold: Fold, accumulators: &[Reg]) {
-        if let Some(dot) = self.dot.clone()
-            && let Some(block) = dot.block
-        {
-            return self.accumulate_blocks(&dot, block, accumulators);
+        if let Some(dot) = self.dot.clone() {
+            if let Some(product) = self.in_matrices() {
+                return self.accumulate_matrices(&dot, product, accumulators);
+            }
+            if let Some(block) = dot.block {
+                return self.accumulate_blocks(&dot, block, accumulators);
+            }
         }
         for (place, &accumulator) in self.places().into_iter().zip(accumulators) {
             self.guarded_step(fold, accumulator, place);
@@ -367,7 +375,7 @@ pub(super) fn begun(flat: &Flat, schedule: &Schedule) -> (Option<Expr>, Expr) {
         false
     });
     let is_sum = flat.fold == Some(Fold::Sum) && computed(flat.folded).is_float();
-    let fits = is_sum && !horizontal && !asks && folded == 1;
+    let fits = is_sum && !horizontal && !asks && folded == 1 && schedule.matrix.is_none();
     let constant = |expr: &Expr| match expr {
         Expr::Load { buffer, .. } => {
             let operand = &flat.operands[buffer.0 as usize];

@@ -67,6 +67,7 @@ pub(crate) fn lower(
         blocks: vec![],
         stages: vec![],
         estimate: Default::default(),
+        without_matrices: None,
         workload: None,
         chosen: Default::default(),
     }))
