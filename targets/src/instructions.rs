@@ -246,7 +246,7 @@ pub static INSTRUCTIONS: &[Instruction] = &[
 ];
 
 /// The shape of a product of matrix registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
     /// Of the first factor and the sum.

@@ -2,7 +2,7 @@
 //! for machines with and without vectors.
 
 use ir::{DType, Scalar, Tensor, TensorType};
-use loops::{Binary, Definition, Expr, Fold, Source, Stage};
+use loops::{Binary, Definition, Expr, Fold, Nest, Source, Stage};
 use ops::AnyOp;
 use ops::ops::add::Add;
 use ops::ops::arg_reduce::ArgReduce;
@@ -79,8 +79,17 @@ fn described(known: &[(Source, Tensor, bool)]) -> Vec<Operand> {
     known.iter().map(operand).collect()
 }
 
-/// Interprets a kernel; what it writes is filled with a pattern that it must overwrite.
+/// Interprets a kernel, in both its forms if it has two.
 fn run_kernel(kernel: &Kernel, known: &[(Source, Tensor, bool)], ty: &TensorType) -> Tensor {
+    let result = run_nest(kernel, &kernel.nest, known, ty);
+    if let Some(nest) = &kernel.without_matrices {
+        assert_eq!(run_nest(kernel, nest, known, ty), result, "{nest}");
+    }
+    result
+}
+
+/// Interprets one form of a kernel; what it writes is filled with a pattern that it must overwrite.
+fn run_nest(kernel: &Kernel, nest: &Nest, known: &[(Source, Tensor, bool)], ty: &TensorType) -> Tensor {
     let find = |source: &Source| known.iter().find(|(s, ..)| s == source).unwrap().1.clone();
     let flat = |t: Tensor| t.reshaped([t.ty.elements()]);
     let filled = |dtype: DType, len: usize| {
@@ -89,7 +98,7 @@ fn run_kernel(kernel: &Kernel, known: &[(Source, Tensor, bool)], ty: &TensorType
     let mut buffers: Vec<Tensor> = kernel
         .arguments
         .iter()
-        .zip(&kernel.nest.buffers)
+        .zip(&nest.buffers)
         .map(|(argument, buffer)| match argument {
             Argument::Source(source) => flat(find(source)),
             Argument::Packed { source, packing } => {
@@ -98,10 +107,10 @@ fn run_kernel(kernel: &Kernel, known: &[(Source, Tensor, bool)], ty: &TensorType
             Argument::Result | Argument::Scratch(_) => filled(buffer.dtype, buffer.len),
         })
         .collect();
-    loops::interpret(&kernel.nest, &mut buffers, &targets::instructions::Table)
-        .unwrap_or_else(|error| panic!("{error}\n{:?}\n{}", kernel.stages, kernel.nest));
+    loops::interpret(nest, &mut buffers, &targets::instructions::Table)
+        .unwrap_or_else(|error| panic!("{error}\n{:?}\n{nest}", kernel.stages));
     // What is printed is what was run.
-    assert_eq!(loops::parse(&kernel.nest.to_string()).as_ref(), Ok(&kernel.nest));
+    assert_eq!(loops::parse(&nest.to_string()).as_ref(), Ok(nest));
     buffers[kernel.result_argument().unwrap()].reshaped(ty.shape.clone())
 }
 

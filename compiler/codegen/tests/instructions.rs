@@ -4,7 +4,7 @@
 mod support;
 
 use ir::DType;
-use loops::{Expr, Nest, Type};
+use loops::{BufferId, Expr, Nest, Type};
 use support::*;
 use targets::Target;
 use targets::instructions::{INSTRUCTIONS, Instruction, Meaning};
@@ -50,11 +50,49 @@ fn machine_with(name: &str) -> Target {
         .unwrap_or_else(|| panic!("nobody has {name}"))
 }
 
+/// `y = sum of x0 · x1` in matrix registers, for `rounds` rounds over neighbouring matrices.
+fn matrix_nest(instruction: &Instruction, rounds: usize) -> Nest {
+    let [sum, a, b] = [0, 1, 2].map(|k| instruction.arguments[k]);
+    let Meaning::Matrix { columns, group } = instruction.meaning else { panic!("{instruction:?}") };
+    let rows = sum.lanes / columns;
+    let matrix = |k: u32, ty: Type, lanes: usize| Expr::Rows {
+        buffer: BufferId(k),
+        index: Box::new(var(0) * Expr::int(ty.lanes as i64)),
+        stride: lanes,
+        rows: ty.lanes / lanes,
+        lanes,
+    };
+    let product = Expr::Instruction { name: instruction.name.into(), args: vec![reg(0), reg(1), reg(2)] };
+    let buffers = vec![
+        read("x0", a.dtype, a.lanes * rounds),
+        read("x1", b.dtype, b.lanes * rounds),
+        write("y", sum.dtype, sum.lanes),
+    ];
+    let body = vec![
+        let_(0, sum.dtype, sum.lanes, broadcast(Expr::constant(sum.dtype, 0.0), sum.lanes)),
+        for_(
+            0,
+            rounds as i64,
+            1,
+            vec![
+                let_(1, a.dtype, a.lanes, matrix(0, a, a.lanes / rows)),
+                let_(2, b.dtype, b.lanes, matrix(1, b, columns * group)),
+                set(0, product),
+            ],
+        ),
+        store(2, Expr::int(0), reg(0), sum.lanes),
+    ];
+    nest("n", buffers, body)
+}
+
 #[test]
 fn each_instruction_reaches_the_machine_code() {
     for instruction in INSTRUCTIONS {
         let target = machine_with(instruction.name);
-        let nest = nest_of(instruction, 8);
+        let nest = match instruction.meaning {
+            Meaning::Matrix { .. } => matrix_nest(instruction, 8),
+            _ => nest_of(instruction, 8),
+        };
         let assembly = codegen::assembly(&module(&nest, &target)).unwrap();
         let mnemonic = match instruction.name {
             "sxtb16_ror8" => "ror #8",

@@ -32,6 +32,21 @@ fn judged(body: &str) -> String {
 }
 
 #[test]
+fn rows_come_one_after_the_other() {
+    let text = "nest rows { read x: f32[12] write y: f32[8]
+        y[0; 4] = x[1; 2 x 2 every 5]
+        y[4; 4] = concat(x[10; 2], x[0; 2]) }";
+    let x: Vec<f32> = (0..12).map(|k| k as f32).collect();
+    let buffers = || vec![Tensor::from_slice([12], &x), Tensor::from_slice([8], &[0f32; 8])];
+    let y = run(text, buffers()).unwrap()[1].to_f64s();
+    assert_eq!(y, [1.0, 2.0, 6.0, 7.0, 10.0, 11.0, 0.0, 1.0]);
+    // The last row lies outside.
+    let text = "nest rows { read x: f32[12] write y: f32[8] y[0; 6] = x[1; 3 x 2 every 5] }";
+    let error = run(text, buffers()).unwrap_err();
+    assert!(error.contains("11") && error.contains("`x`"), "{error}");
+}
+
+#[test]
 fn a_vectorized_sum() {
     let text = "nest sum { read x: f32[10] write y: f32[1]
         let r0: f32x4 = broadcast<4>(0.0)
@@ -134,6 +149,11 @@ fn malformed_nests_are_refused() {
     assert_eq!(judged(beyond), "nest k: lanes [0, 8] of two f32x4");
     assert_eq!(judged("y[0; 2] = shuffle<0, 1>(x[0], x[1])"), "nest k: lanes [0, 1] of two f32");
     assert_eq!(judged("y[0; 2] = shuffle<0, 1>(x[0; 2], x[0; 4])"), "nest k: Shuffle of f32x2 and f32x4");
+    assert_eq!(judged("y[0; 6] = x[0; 3 x 2 every 4]"), "ok");
+    assert_eq!(judged("y[0] = x[0; 3 x 0 every 4]"), "nest k: a load from `x` of 3 rows of 0 lanes");
+    assert_eq!(judged("y[0; 4] = concat(x[0; 2], x[4; 2])"), "ok");
+    assert_eq!(judged("y[0; 4] = concat(x[0; 2], x[4; 3])"), "nest k: Concat of f32x2 and f32x3");
+    assert_eq!(judged("y[0; 4] = concat()"), "nest k: Concat of nothing");
     // As many lanes as there are numbers.
     let most = usize::MAX;
     let text = format!("y[0; 2] = shuffle<0, 1>(broadcast<{most}>(x[0]), broadcast<{most}>(x[0]))");

@@ -153,6 +153,12 @@ fn expr() -> impl Strategy<Value = Expr> {
             2 => (0..BUFFERS, boxed(), 1..99usize, 1..99usize).prop_map(|(buffer, index, lanes, valid)| {
                 Expr::Load { buffer: BufferId(buffer), index, lanes, valid }
             }),
+            1 => (0..BUFFERS, boxed(), any::<usize>(), 1..99usize, 1..99usize).prop_map(
+                |(buffer, index, stride, rows, lanes)| {
+                    Expr::Rows { buffer: BufferId(buffer), index, stride, rows, lanes }
+                }
+            ),
+            1 => many().prop_map(Expr::Concat),
             1 => (boxed(), any::<usize>()).prop_map(|(value, lanes)| Expr::Broadcast { value, lanes }),
             1 => (fold.clone(), boxed()).prop_map(|(fold, value)| Expr::Horizontal { fold, value }),
             1 => (boxed(), any::<usize>()).prop_map(|(value, lane)| Expr::Lane { value, lane }),

@@ -1,9 +1,11 @@
 //! Whatever schedule passes the check, the loops that it makes give what the definition says: points of the search
 //! space, and schedules that nobody thought of.
 
+use std::collections::BTreeSet;
+
 use fastrand::Rng;
 use ir::{DType, Scalar, Tensor, TensorType};
-use loops::{Binary, Compare, Definition, Expr, Fold, Source, Stage};
+use loops::{Binary, Compare, Definition, Expr, Fold, Nest, Source, Stage};
 use proptest::prelude::*;
 use schedule::{
     Argument, Destination, Kernel, Loop, Operand, Refused, Schedule, Space, View, Winograd, Workload,
@@ -49,8 +51,8 @@ impl Case {
         loops::evaluate(&Definition::single(self.stage.clone()), &inputs.iter().collect::<Vec<_>>()).remove(0)
     }
 
-    /// The loops interpreted; what they write is filled with a pattern that they must overwrite.
-    fn interpreted(&self, kernel: &Kernel) -> Tensor {
+    /// A kernel's loops interpreted; what they write is filled with a pattern that they must overwrite.
+    fn interpreted(&self, kernel: &Kernel, nest: &Nest) -> Tensor {
         let inputs = self.inputs();
         let flat = |source: &Source| match source {
             Source::Operand(k) => inputs[*k].reshaped([inputs[*k].ty.elements()]),
@@ -59,7 +61,7 @@ impl Case {
         let mut buffers: Vec<Tensor> = kernel
             .arguments
             .iter()
-            .zip(&kernel.nest.buffers)
+            .zip(&nest.buffers)
             .map(|(argument, buffer)| match argument {
                 Argument::Source(source) => flat(source),
                 Argument::Packed { source, packing } => {
@@ -72,18 +74,20 @@ impl Case {
                 }
             })
             .collect();
-        loops::verify(&kernel.nest, &Table).unwrap_or_else(|error| panic!("{error}\n{}", kernel.nest));
-        loops::interpret(&kernel.nest, &mut buffers, &Table)
-            .unwrap_or_else(|error| panic!("{error}\n{:?}\n{}", kernel.stages, kernel.nest));
+        loops::verify(nest, &Table).unwrap_or_else(|error| panic!("{error}\n{nest}"));
+        loops::interpret(nest, &mut buffers, &Table)
+            .unwrap_or_else(|error| panic!("{error}\n{:?}\n{nest}", kernel.stages));
         buffers[kernel.result_argument().unwrap()].clone()
     }
 
     fn holds(&self, kernel: &Kernel) {
-        let (got, wanted) = (self.interpreted(kernel).to_f64s(), self.expected().to_f64s());
-        for (k, (a, b)) in got.iter().zip(&wanted).enumerate() {
-            // Tiles of Winograd's round.
-            let near = a == b || (a - b).abs() <= 2e-4 * b.abs().max(16.0);
-            assert!(near, "element {k} is {a}, not {b}\n{:?}\n{}", kernel.stages, kernel.nest);
+        let wanted = self.expected().to_f64s();
+        for nest in [&kernel.nest].into_iter().chain(&kernel.without_matrices) {
+            for (k, (a, b)) in self.interpreted(kernel, nest).to_f64s().iter().zip(&wanted).enumerate() {
+                // Tiles of Winograd's round.
+                let near = a == b || (a - b).abs() <= 2e-4 * b.abs().max(16.0);
+                assert!(near, "element {k} is {a}, not {b}\n{:?}\n{nest}", kernel.stages);
+            }
         }
     }
 }
@@ -234,7 +238,14 @@ fn target() -> impl Strategy<Value = Target> {
     let machines = ["x86-64-v4", "x86-64-v3", "cortex-a53", "cortex-m55", "cortex-m4f", "rv64gcv"];
     let of_bfloat16 = ["sapphirerapids", "neoverse-v1"];
     let name = prop::sample::select([&machines[..], &of_bfloat16].concat());
-    (name, 1..3usize).prop_map(|(name, threads)| Target { threads, ..Target::preset(name).unwrap() })
+    (name, 1..3usize, any::<bool>()).prop_map(|(name, threads, all)| {
+        let mut target = Target { threads, ..Target::preset(name).unwrap() };
+        // Matrix registers beside vectors that have no dot products.
+        if !all && name == "sapphirerapids" {
+            target.instructions = vec!["tdpbf16ps".to_string()];
+        }
+        target
+    })
 }
 
 /// Schedules that nobody thought of: numbers that may be of axes, and small ones.
@@ -475,4 +486,41 @@ fn a_strided_constant_of_the_finish_is_not_read_in_vectors() {
         &lower_by(&case.workload(), Space::new(&case.workload(), &target).default_schedule(), &target)
             .unwrap(),
     );
+}
+
+/// Rows of convolutions of many sizes, with taps beyond the map's ends, by points on matrix registers.
+#[test]
+fn matrix_registers_of_every_shape_are_right() {
+    let (typed, wide) = factors(true);
+    let target = Target::preset("sapphirerapids").unwrap();
+    let mut random = Rng::with_seed(11);
+    let (mut right, mut shapes) = (0, BTreeSet::new());
+    for _ in 0..300 {
+        let (rows, inputs, channels) = (random.usize(4..40), 2 * random.usize(4..36), random.usize(9..40));
+        let (taps, stride, pad) = (random.usize(1..4), random.usize(1..3), random.usize(0..2));
+        let x = axis(0) * Expr::int(stride as i64) + axis(2) - Expr::int(pad as i64);
+        let product = wide(read(0, &[x.clone(), axis(3)])) * wide(read(1, &[axis(1), axis(2), axis(3)]));
+        let out = (rows + 2 * pad - taps) / stride + 1;
+        let body = padded(Fold::Sum, &[(&x, rows)], product);
+        let stage = Stage::reduce(DType::F32, [out, channels], Fold::Sum, [taps, inputs], body)
+            .finished(DType::F32, &(Expr::Folded + read(2, &[axis(1)])));
+        let operands = vec![
+            (typed(&[rows, inputs]), false),
+            (typed(&[channels, taps, inputs]), true),
+            (f32s(&[channels]), true),
+        ];
+        let case = Case { stage, operands };
+        let workload = case.workload();
+        let space = Space::new(&workload, &target);
+        let Some(schedule) = (0..8).map(|_| space.sample(&mut random)).find(|point| point.matrix.is_some())
+        else {
+            continue;
+        };
+        let kernel = lower_by(&workload, &schedule, &target).unwrap();
+        assert!(kernel.without_matrices.is_some() && kernel.nest.to_string().contains("@tdpbf16ps"));
+        case.holds(&kernel);
+        right += 1;
+        shapes.insert(schedule.matrix);
+    }
+    assert!(right > 100 && shapes.len() > 50, "{right} kernels of {} shapes", shapes.len());
 }
