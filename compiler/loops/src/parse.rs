@@ -39,6 +39,9 @@ pub fn parse(text: &str) -> Result<Nest, ParseError> {
 /// Statements and expressions nest no deeper: the parser and all that walk its result recurse.
 const MAX_DEPTH: usize = 500;
 
+/// Lanes that a range may stand for: more than any register has.
+const MAX_LANES: usize = 1 << 16;
+
 struct Parser<'a> {
     text: &'a str,
     /// Bytes consumed.
@@ -419,11 +422,22 @@ impl<'a> Parser<'a> {
             }
             "shuffle" => {
                 let lanes = self.parameter(|parser| {
-                    let mut lanes = vec![parser.number()?];
-                    while parser.symbol(",") {
-                        lanes.push(parser.number()?);
+                    let mut lanes = Vec::new();
+                    loop {
+                        let first: usize = parser.number()?;
+                        if parser.symbol("..") {
+                            let end: usize = parser.number()?;
+                            if end.saturating_sub(first) > MAX_LANES {
+                                return Err(format!("{first}..{end} are too many lanes"));
+                            }
+                            lanes.extend(first..end);
+                        } else {
+                            lanes.push(first);
+                        }
+                        if !parser.symbol(",") {
+                            return Ok(lanes);
+                        }
                     }
-                    Ok(lanes)
                 })?;
                 let [a, b] = self.fixed_args()?;
                 Ok(Expr::Shuffle { a: Box::new(a), b: Box::new(b), lanes })

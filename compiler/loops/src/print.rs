@@ -275,8 +275,7 @@ impl Printer<'_> {
             }
             Expr::Lane { value, lane } => self.call(f, &format!("lane<{lane}>"), &[value]),
             Expr::Shuffle { a, b, lanes } => {
-                let lanes: Vec<String> = lanes.iter().map(usize::to_string).collect();
-                self.call(f, &format!("shuffle<{}>", lanes.join(", ")), &[a, b])
+                self.call(f, &format!("shuffle<{}>", runs(lanes).join(", ")), &[a, b])
             }
             Expr::Unary(op, a) => self.call(f, op.text(), &[a]),
             Expr::Binary(op, a, b) => match op.precedence() {
@@ -295,4 +294,19 @@ impl Printer<'_> {
             }
         }
     }
+}
+
+/// Numbers as they are listed: `first..end` for three and more that follow each other.
+fn runs(numbers: &[usize]) -> Vec<String> {
+    let mut listed = Vec::new();
+    let follow = |a: &usize, b: &usize| a.checked_add(1) == Some(*b);
+    for run in numbers.chunk_by(follow) {
+        match *run {
+            [first, .., last] if run.len() > 2 && last < usize::MAX => {
+                listed.push(format!("{first}..{}", last + 1));
+            }
+            _ => listed.extend(run.iter().map(usize::to_string)),
+        }
+    }
+    listed
 }

@@ -145,6 +145,7 @@ fn malformed_nests_are_refused() {
     assert_eq!(judged("y[0] = x[0] & x[1]"), "nest k: And of f32");
     assert_eq!(judged("n[0] = exp(1_i32)"), "nest k: Exp of i32");
     assert_eq!(judged("y[0; 2] = shuffle<0, 7>(x[0; 4], x[4; 4])"), "ok");
+    assert_eq!(judged("y[0; 4] = shuffle<1..4, 7>(x[0; 4], x[4; 4])"), "ok");
     let beyond = "y[0; 2] = shuffle<0, 8>(x[0; 4], x[4; 4])";
     assert_eq!(judged(beyond), "nest k: lanes [0, 8] of two f32x4");
     assert_eq!(judged("y[0; 2] = shuffle<0, 1>(x[0], x[1])"), "nest k: lanes [0, 1] of two f32");

@@ -162,7 +162,7 @@ fn expr() -> impl Strategy<Value = Expr> {
             1 => (boxed(), any::<usize>()).prop_map(|(value, lanes)| Expr::Broadcast { value, lanes }),
             1 => (fold.clone(), boxed()).prop_map(|(fold, value)| Expr::Horizontal { fold, value }),
             1 => (boxed(), any::<usize>()).prop_map(|(value, lane)| Expr::Lane { value, lane }),
-            1 => (boxed(), boxed(), proptest::collection::vec(any::<usize>(), 1..4))
+            1 => (boxed(), boxed(), proptest::collection::vec(prop_oneof![0..4usize, any::<usize>()], 1..6))
                 .prop_map(|(a, b, lanes)| Expr::Shuffle { a, b, lanes }),
             1 => (boxed(), boxed(), boxed()).prop_map(|(a, b, c)| Expr::MulAdd(a, b, c)),
             1 => (inner.clone(), inner.clone(), inner.clone()).prop_map(|(c, a, b)| Expr::select(c, a, b)),

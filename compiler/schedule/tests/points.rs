@@ -8,7 +8,7 @@ use ir::{DType, Scalar, Tensor, TensorType};
 use loops::{Binary, Compare, Definition, Expr, Fold, Nest, Source, Stage};
 use proptest::prelude::*;
 use schedule::{
-    Argument, Destination, Kernel, Loop, Operand, Refused, Schedule, Space, View, Winograd, Workload,
+    Argument, Destination, Kernel, Loop, Matrix, Operand, Refused, Schedule, Space, View, Winograd, Workload,
     lower_by,
 };
 use targets::Target;
@@ -267,8 +267,10 @@ fn anything() -> impl Strategy<Value = Schedule> {
     ];
     let form = (0..8usize, 0..5usize).prop_map(|(outputs, rows)| Winograd { outputs, rows });
     let around = (unroll, unrolled, [prop::bool::weighted(0.2), prop::bool::weighted(0.5)]);
-    (axis(), lanes, small(), axis(), small(), around, order, prop::option::weighted(0.1, form)).prop_map(
-        |(vector_axis, lanes, vectors, tile_axis, tile, around, order, winograd)| {
+    let matrix = (0..18usize, 0..36usize).prop_map(|(rows, depth)| Matrix { rows, depth });
+    let form = (prop::option::weighted(0.1, form), prop::option::weighted(0.1, matrix));
+    (axis(), lanes, small(), axis(), small(), around, order, form).prop_map(
+        |(vector_axis, lanes, vectors, tile_axis, tile, around, order, (winograd, matrix))| {
             let (unroll, unrolled_axes, [parallel, prefetch]) = around;
             Schedule {
                 vector_axis,
@@ -277,8 +279,8 @@ fn anything() -> impl Strategy<Value = Schedule> {
                 tile_axis,
                 tile,
                 unroll,
-                group: 1,
-                matrix: None,
+                group: if matrix.is_some() { 2 } else { 1 },
+                matrix,
                 unrolled_axes,
                 order,
                 parallel,

@@ -30,7 +30,13 @@ fn run(path: &Path, print: fn(&Lowered) -> String) -> Result<(), Failed> {
 /// Nests, then calls with the places of their buffers.
 pub fn loops(lowered: &Lowered) -> String {
     let module = &lowered.module;
-    let mut text: String = module.kernels.iter().map(|nest| format!("{nest}\n")).collect();
+    let mut text = String::new();
+    for (k, nest) in module.kernels.iter().enumerate() {
+        text += &format!("{nest}\n");
+        if let Some(nest) = module.without_matrices.get(&k) {
+            text += &format!("without matrix registers:\n{nest}\n");
+        }
+    }
     for call in &module.calls {
         let places: Vec<String> = call.arguments.iter().map(|place| format!("{place:?}")).collect();
         text += &format!("call {}: {}\n", module.kernels[call.kernel].name, places.join(", "));
