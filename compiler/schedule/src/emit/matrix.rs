@@ -3,15 +3,15 @@
 
 use ir::{DType, Scalar};
 use loops::{Expr, Fold, Reg, Stmt, Type};
+use targets::Target;
 use targets::instructions::Instruction;
 
 use super::tile::Held;
 use super::value::Place;
 use super::{Emitter, Row};
-use crate::Matrix;
-use crate::Schedule;
 use crate::dot::{self, Dot};
 use crate::flat::Flat;
+use crate::{Matrix, Schedule};
 
 /// How matrices are multiplied.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub(super) struct Product {
 const LEFT_OVER: usize = 8;
 
 impl Product {
-    pub fn of(flat: &Flat, schedule: &Schedule, target: &targets::Target) -> Option<Product> {
+    pub fn of(flat: &Flat, schedule: &Schedule, target: &Target) -> Option<Product> {
         let Matrix { rows, depth } = schedule.matrix?;
         let instruction = dot::matrix(flat, schedule.vector_axis, schedule.lanes, target)?;
         let stride = dot::row_stride(flat, schedule.vector_axis, schedule.tile_axis?)?;

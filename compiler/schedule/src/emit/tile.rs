@@ -22,6 +22,9 @@ pub(super) enum Held {
 
 impl Emitter<'_> {
     pub(super) fn tile(&mut self) {
+        if let (Some(fold), Some(product)) = (self.flat.fold, self.in_matrices()) {
+            return self.matrix_tile(product, fold);
+        }
         let horizontal = self.horizontal_axis();
         match (self.flat.fold, horizontal) {
             (None, _) => {
@@ -33,11 +36,6 @@ impl Emitter<'_> {
                     };
                     let value = self.finished((value, lanes), place);
                     self.store(value, place);
-                }
-            }
-            (Some(fold), None) if self.in_matrices().is_some() => {
-                if let Some(product) = self.in_matrices() {
-                    self.matrix_tile(product, fold);
                 }
             }
             (Some(fold), None) => {
