@@ -68,6 +68,7 @@ impl Emitter<'_> {
             })
             .collect();
         let axes: Vec<usize> = self.flat.axes_where(true).collect();
+        self.ask_for_results();
         self.shares = Vec::new();
         self.reduction(fold, &axes, &accumulators);
         for place in self.places() {

@@ -50,6 +50,7 @@ impl Emitter<'_> {
                 let accumulators: Vec<Reg> =
                     starts.into_iter().map(|start| self.register(ty, start)).collect();
                 let axes: Vec<usize> = self.flat.axes_where(true).collect();
+                self.ask_for_results();
                 self.shares = self.shares();
                 self.reduction(fold, &axes, &accumulators);
                 let sums: Vec<Expr> = match block {
