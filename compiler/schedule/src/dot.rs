@@ -10,8 +10,8 @@ use loops::{Binary, BufferId, Expr, Fold};
 use targets::Target;
 use targets::instructions::{Instruction, Meaning, find};
 
-use crate::emit::guard::{self, Guard};
-use crate::flat::{Flat, outside_loads};
+use crate::emit::guard;
+use crate::flat::Flat;
 use crate::pack;
 
 /// How the products of a stage are summed.
@@ -50,7 +50,7 @@ impl Products {
         let axis = flat.axes_where(true).next_back()?;
         let (guards, body) = guard::of(flat);
         let (Some(Fold::Sum), Expr::Binary(Binary::Mul, a, b)) = (flat.fold, &body) else { return None };
-        if guards.iter().any(|guard| asks(guard, axis)) {
+        if guards.iter().any(|guard| guard.asks(axis)) {
             return None;
         }
         let moves =
@@ -153,8 +153,4 @@ fn widened(expr: &Expr, flat: &Flat) -> Option<(BufferId, Affine)> {
         Expr::Load { buffer, index, .. } if *to == flat.folded => Some((*buffer, Affine::of(index))),
         _ => None,
     }
-}
-
-fn asks(guard: &Guard, axis: usize) -> bool {
-    outside_loads(&guard.condition, &[&Expr::Axis(axis)])
 }

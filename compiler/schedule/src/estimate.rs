@@ -239,21 +239,12 @@ impl<'a> Modelled<'a> {
             if self.costs.constant_wait > 0.0 && operand.constant {
                 cycles += self.accesses(&address) * self.costs.constant_wait;
             } else if !seen.contains(&buffer.0) {
-                let bytes = self.footprint(&address).min(operand.len) * operand.dtype.bytes();
+                let bytes = self.flat.footprint(&address).min(operand.len) * operand.dtype.bytes();
                 cycles += travel(bytes, operand.constant, self.target);
             }
             seen.push(buffer.0);
         }
         cycles
-    }
-
-    /// Elements that an address goes over, without what windows read twice.
-    fn footprint(&self, address: &Affine) -> usize {
-        let moves = |axis: &usize| {
-            let atom = Expr::Axis(*axis);
-            address.coefficient(&atom) != 0 || address.hides(&atom)
-        };
-        (0..self.flat.axes.len()).filter(moves).map(|axis| self.flat.axes[axis].extent).product()
     }
 
     /// Loads of an address: once per row or vector of the register tile, not per element of it.

@@ -88,6 +88,15 @@ impl Flat {
         [&self.body, &self.finish].into_iter().flat_map(loads).collect()
     }
 
+    /// Places that an address goes to, those several times that windows look at again: the operand may have fewer.
+    pub fn footprint(&self, address: &Affine) -> usize {
+        let moves = |axis: &usize| {
+            let atom = Expr::Axis(*axis);
+            address.coefficient(&atom) != 0 || address.hides(&atom)
+        };
+        (0..self.axes.len()).filter(moves).map(|axis| self.axes[axis].extent).product()
+    }
+
     fn map(&mut self, f: &mut dyn FnMut(&Expr) -> Option<Expr>) {
         for expr in [&mut self.body, &mut self.finish, &mut self.result] {
             *expr = normalize(&expr.rewrite(f));

@@ -3,6 +3,7 @@
 use targets::Target;
 
 use super::{Loads, read_across, slides};
+use crate::emit::guard;
 use crate::flat::Flat;
 use crate::{Loop, Schedule, estimate, pack};
 
@@ -74,9 +75,16 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
 
     let constants: usize =
         packings.iter().map(|p| p.len() * flat.operands[p.buffer.0 as usize].dtype.bytes()).sum();
-    let moving: Vec<&crate::Operand> = flat.operands.iter().filter(|o| !o.constant).collect();
-    let activations: usize = moving.iter().map(|o| o.len * o.dtype.bytes()).max().unwrap_or(0);
+    let activations: usize = flat
+        .loads()
+        .iter()
+        .map(|(buffer, address)| (&flat.operands[buffer.0 as usize], address))
+        .filter(|(operand, _)| !operand.constant)
+        .map(|(operand, address)| flat.footprint(address).min(operand.len) * operand.dtype.bytes())
+        .max()
+        .unwrap_or(0);
     let cache = |level: usize| target.caches.get(level).map_or(usize::MAX, |cache| cache.bytes);
+    let (guards, _) = guard::of(flat);
     let mut order: Vec<Loop> = outer.collect();
     // The lines that a few elements are read from, across, are read to their ends before the next few.
     let across = vector_axis.filter(|_| schedule.lanes == 1 && !target.caches.is_empty());
@@ -111,7 +119,10 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
         }
     } else {
         // One block of constants for as many rows as fit the second cache.
-        let first = others.first().copied().or(tile);
+        // Rows that may lie beyond the map's edges are told apart where all tiles are in one loop.
+        let at_edges = |axis: usize| guards.iter().any(|guard| guard.asks(axis));
+        let whole = tile.filter(|_| !schedule.tile_axis.is_some_and(at_edges));
+        let first = others.first().copied().or(whole);
         if let Some(Loop::Axis(axis)) = first.filter(|_| activations > cache(1) / 2) {
             let extent = flat.axes[axis].extent;
             let panels = activations.div_ceil(cache(1) / 2).next_multiple_of(target.threads);

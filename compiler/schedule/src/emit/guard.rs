@@ -3,7 +3,7 @@
 use loops::affine::Affine;
 use loops::{Expr, LoopVar};
 
-use crate::flat::{Flat, is_index};
+use crate::flat::{Flat, is_index, outside_loads};
 use crate::range::{Ranges, conjuncts, decide, not_negative};
 
 /// A condition under which the body counts; elsewhere the fold is left as it is.
@@ -12,6 +12,13 @@ pub struct Guard {
     pub condition: Expr,
     /// The condition as `0 <= sum`, if it has that form.
     pub sum: Option<Affine>,
+}
+
+impl Guard {
+    /// Whether the answer depends on the place on an axis.
+    pub fn asks(&self, axis: usize) -> bool {
+        outside_loads(&self.condition, &[&Expr::Axis(axis)])
+    }
 }
 
 /// Takes the guards off a fold's body: `if condition { inner } else { the fold's identity }`.
