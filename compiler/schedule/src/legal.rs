@@ -125,7 +125,8 @@ fn reduction(schedule: &Schedule, flat: &Flat, target: &Target) -> Result<(), Il
         return illegal(format!("no instruction of {} sums {group} products here", target.name));
     }
     let innermost = flat.axes_where(true).next_back().map_or(1, |axis| flat.axes[axis].extent);
-    if unroll == 0 || !(innermost / group).is_multiple_of(unroll) {
+    let steps = innermost / group;
+    if unroll == 0 || unroll > steps.max(1) || group > 1 && !steps.is_multiple_of(unroll) {
         return illegal(format!("{unroll} steps at once of an axis of {innermost} elements"));
     }
     Ok(())

@@ -143,7 +143,10 @@ impl Emitter<'_> {
         let kept = self.guards.clone();
         let open = kept.iter().enumerate().filter(|(place, _)| !discharged.contains(place));
         self.guards = open.map(|(_, guard)| guard.clone()).collect();
-        self.for_loop(bounds, unroll, (0, (extent - unroll) as i64), |e, var| {
+        // Several steps at once go over the whole axis; what is left of it follows.
+        let whole = extent - extent % unroll;
+        let bounds = if unroll > 1 { (Expr::int(0), Expr::int(whole as i64)) } else { bounds };
+        self.for_loop(bounds, unroll, (0, (whole - unroll) as i64), |e, var| {
             if inner.is_empty() {
                 e.axes[axis] = var.clone();
                 e.ask(&e.shares.clone());
@@ -155,6 +158,10 @@ impl Emitter<'_> {
             }
             e.together = None;
         });
+        for step in whole..extent {
+            self.axes[axis] = Expr::int(step as i64);
+            self.reduction(fold, inner, accumulators);
+        }
         self.guards = kept;
     }
 
