@@ -438,13 +438,21 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<usize
     let steps = |statements: usize| (statements / (schedule.tile * schedule.vectors)).min(16);
     let of_channels = steps(8 * (target.vector.registers.max(16) - 4));
     let of_windows = steps(256);
+    // What rows share is held for a few steps, in registers that accumulators may have taken: it is stored then, and read
+    // again. Where loads are not what a step waits for, they had better be done anew.
+    let held = schedule.tile * schedule.vectors + schedule.tile + schedule.vectors;
+    let loaded =
+        Loads::of_body(&flat.body, flat, &Schedule { unrolled_axes: vec![], ..schedule.clone() }, target);
+    let loaded = loaded.in_step(schedule.tile, schedule.vectors) / target.costs.loads;
+    let summed = (schedule.tile * schedule.vectors) as f64 / target.costs.vector;
+    let spilled = schedule.lanes > 1 && held > target.vector.registers && loaded <= summed;
     (0..reduction.len())
         .find(|&first| {
             let first_axis = reduction[first];
             let window = slides(flat, first_axis, tile_axis);
             moves(first_axis)
                 && (!together || window)
-                && inside(first) <= if window { of_windows } else { of_channels }
+                && inside(first) <= if window && !spilled { of_windows } else { of_channels }
                 && reduction[first..].iter().all(|&axis| vertical(axis))
         })
         .map_or(vec![], |first| reduction[first..].to_vec())
