@@ -26,7 +26,10 @@ pub(crate) fn cheapest(flat: &Flat, target: &Target) -> Schedule {
             direct = (taken, form);
         }
     }
-    let (cycles, direct) = direct;
+    let (cycles, mut direct) = direct;
+    if direct.matrix.is_some() {
+        direct = around(flat, &direct, target);
+    }
     match winograd::cheapest(flat, target) {
         Some((form, estimate)) if estimate.cycles(target) < cycles => {
             Schedule { winograd: Some(form), matrix: None, ..direct }

@@ -189,7 +189,8 @@ impl<'a> Space<'a> {
             }
             Gene::Tile if !self.matrices.is_empty() && random.bool() => {
                 let Some(form) = choice(&self.matrices, random) else { return };
-                *point = Schedule { order: point.order.clone(), winograd: point.winograd, ..form.clone() };
+                *point =
+                    Schedule { winograd: point.winograd, ..choose::around(&self.flat, form, self.target) };
             }
             Gene::Tile => {
                 let rows: Vec<usize> =

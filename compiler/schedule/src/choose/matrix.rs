@@ -5,7 +5,7 @@ use loops::Type;
 use targets::Target;
 use targets::instructions::Meaning;
 
-use super::{around, order};
+use super::order;
 use crate::emit::computed;
 use crate::flat::Flat;
 use crate::{Matrix, Schedule, dot};
@@ -18,18 +18,20 @@ const REGISTERS: usize = 8;
 const FEWEST_ROWS: usize = 4;
 const FEWEST_STEPS: usize = 8;
 
-/// Schedules that go over the stage as `plain` does, on matrix registers of every shape that fits; none where the target
-/// or the stage has no use for them.
+/// Register tiles that go over the stage as that of `plain` does, on matrix registers of every shape that fits; none where
+/// the target or the stage has no use for them. What stands around them is chosen by [`around`](super::around).
 pub(crate) fn forms(flat: &Flat, plain: &Schedule, target: &Target) -> Vec<Schedule> {
     let Schedule { vector_axis: Some(vector_axis), tile_axis: Some(tile_axis), lanes, .. } = *plain else {
         return vec![];
     };
     let Some(instruction) = dot::matrix(flat, plain.vector_axis, lanes, target) else { return vec![] };
+    let Some(stride) = dot::row_stride(flat, plain.vector_axis, tile_axis) else { return vec![] };
     let Meaning::Matrix { group, .. } = instruction.meaning else { return vec![] };
     let steps = flat.axes_where(true).next_back().map_or(1, |axis| flat.axes[axis].extent);
     let most = |argument: usize, by: usize| instruction.arguments[argument].lanes / by;
     let deepest = most(2, lanes);
-    let fits = |depth: &usize| depth.is_multiple_of(group) && steps.is_multiple_of(*depth);
+    let fits =
+        |depth: &usize| *depth <= stride && depth.is_multiple_of(group) && steps.is_multiple_of(*depth);
     let Some(depth) = (FEWEST_STEPS..=deepest).rev().find(fits) else { return vec![] };
     let (rows, columns) = (flat.axes[tile_axis].extent, flat.axes[vector_axis].extent.div_ceil(lanes));
     let mut forms = Vec::new();
@@ -41,10 +43,16 @@ pub(crate) fn forms(flat: &Flat, plain: &Schedule, target: &Target) -> Vec<Sched
                 }
                 let matrix = Some(Matrix { rows: of_one, depth });
                 let tile = blocks * of_one;
-                let form = around(flat, &Schedule { group, matrix, vectors, tile, ..plain.clone() }, target);
-                if is_legal(&form, flat, target) {
-                    forms.push(form);
-                }
+                forms.push(Schedule {
+                    group,
+                    matrix,
+                    vectors,
+                    tile,
+                    unroll: 1,
+                    unrolled_axes: vec![],
+                    prefetch: false,
+                    ..plain.clone()
+                });
             }
             if !in_registers(blocks + 1, 1) {
                 break;
