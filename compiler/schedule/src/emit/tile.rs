@@ -8,9 +8,14 @@ use super::guard::index_condition;
 use super::value::{Place, Together};
 use super::{Emitter, computed};
 use crate::Schedule;
-use crate::choose::lane_steps;
+use crate::choose::{Loads, lane_steps};
 use crate::flat::{Flat, dtype_of};
 use crate::range::decide;
+
+/// Operations of a finish beyond which several are worked out side by side, and how many: as many as have their values in
+/// a quarter of the registers each.
+const LONG_FINISH: usize = 8;
+const SIDE_BY_SIDE: usize = 4;
 
 /// When guards hold.
 pub(super) enum Held {
@@ -57,9 +62,16 @@ impl Emitter<'_> {
                     Some(block) => self.of_blocks(block, &accumulators),
                     None => accumulators.into_iter().map(Expr::Reg).collect(),
                 };
-                for (place, sum) in places.into_iter().zip(sums) {
-                    let value = self.finished((sum, ty.lanes), place);
-                    self.store(value, place);
+                let results: Vec<(Place, Expr)> = places.into_iter().zip(sums).collect();
+                for several in results.chunks(self.finished_together()) {
+                    let parts = several.iter().map(|(place, sum)| {
+                        self.block(|e| {
+                            let value = e.finished((sum.clone(), ty.lanes), *place);
+                            e.store(value, *place);
+                        })
+                    });
+                    let parts = parts.collect();
+                    self.side_by_side(parts);
                 }
             }
             (Some(fold), Some(axis)) => self.horizontal(fold, axis),
@@ -89,6 +101,27 @@ impl Emitter<'_> {
         match self.start.clone() {
             Some(start) => self.widened(&start, place),
             None => self.constant_vector(fold.identity(computed(self.flat.folded)), place.lanes),
+        }
+    }
+
+    /// How many results are worked out side by side. A long finish (an exponential and what it needs) is a chain in which
+    /// each operation waits for the one before; what processors hold of waiting operations is three such chains or so.
+    fn finished_together(&self) -> usize {
+        let axes = (self.schedule.vector_axis, self.schedule.tile_axis);
+        let finish = Loads::of(&self.finish, &self.flat.operands, axes, 1, self.target);
+        let long = self.schedule.lanes > 1 && finish.operations > LONG_FINISH;
+        if long && self.target.vector.registers >= 4 * SIDE_BY_SIDE { SIDE_BY_SIDE } else { 1 }
+    }
+
+    /// The statements of independent parts in turn: the first of each, the second of each.
+    fn side_by_side(&mut self, parts: Vec<Vec<Stmt>>) {
+        let mut parts: Vec<_> = parts.into_iter().map(|part| part.into_iter()).collect();
+        loop {
+            let next: Vec<Stmt> = parts.iter_mut().filter_map(Iterator::next).collect();
+            if next.is_empty() {
+                return;
+            }
+            next.into_iter().for_each(|stmt| self.push(stmt));
         }
     }
 
