@@ -189,6 +189,15 @@ fn tile_axis(flat: &Flat, vector_axis: Option<usize>) -> Option<usize> {
     flat.axes_where(false).filter(|&axis| Some(axis) != vector_axis).max_by_key(|&axis| (reused(axis), axis))
 }
 
+/// Operations from which on an expression is a long chain, each waiting for the one before.
+pub(crate) const LONG: usize = 9;
+
+/// How many long expressions are worked out side by side. Sixteen vector registers hold four: what is computed of each, two
+/// values beside it, and a constant that all of them share.
+pub(crate) fn side_by_side(target: &Target) -> usize {
+    if target.vector.registers < 16 { 1 } else { 4 }
+}
+
 /// How an expression's loads move with the register tile.
 pub(crate) struct Loads {
     /// One for each row, one for each vector, one for each element of the tile.
@@ -323,11 +332,11 @@ fn register_tile(flat: &Flat, schedule: &Schedule, broadcast: usize, target: &Ta
     let Schedule { vector_axis: Some(vector_axis), tile_axis, lanes, .. } = *schedule else { return (1, 1) };
     let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
     if flat.fold.is_none() {
-        // A map: a few independent elements hide latencies; long expressions have enough of their own. What is read
-        // across goes to half a line of a cache.
+        // A map: a few independent elements hide latencies. What is read across goes to half a line of a cache.
         let across = lanes == 1 && !target.caches.is_empty() && read_across(flat, vector_axis).is_some();
         let most = match loads.operations {
-            9.. => 1,
+            LONG.. if lanes > 1 => side_by_side(target),
+            LONG.. => 1,
             _ if across => 8,
             _ => 4,
         };

@@ -8,14 +8,9 @@ use super::guard::index_condition;
 use super::value::{Place, Together};
 use super::{Emitter, computed};
 use crate::Schedule;
-use crate::choose::{Loads, lane_steps};
+use crate::choose::{LONG, Loads, lane_steps, side_by_side};
 use crate::flat::{Flat, dtype_of};
 use crate::range::decide;
-
-/// Operations of a finish beyond which several are worked out side by side, and how many: as many as have their values in
-/// a quarter of the registers each.
-const LONG_FINISH: usize = 8;
-const SIDE_BY_SIDE: usize = 4;
 
 /// When guards hold.
 pub(super) enum Held {
@@ -33,15 +28,17 @@ impl Emitter<'_> {
         let horizontal = self.horizontal_axis();
         match (self.flat.fold, horizontal) {
             (None, _) => {
-                for place in self.places() {
-                    let (value, lanes) = self.value(&self.flat.body.clone(), place, None);
-                    let value = match self.finish {
+                let places = self.places();
+                let together = self.together_in(&[&self.body, &self.finish]);
+                self.side_by_side(&places, together, |e, &place| {
+                    let (value, lanes) = e.value(&e.flat.body.clone(), place, None);
+                    let value = match e.finish {
                         Expr::Folded => value,
-                        _ => self.bind(Type { dtype: computed(self.flat.folded), lanes }, value),
+                        _ => e.bind(Type { dtype: computed(e.flat.folded), lanes }, value),
                     };
-                    let value = self.finished((value, lanes), place);
-                    self.store(value, place);
-                }
+                    let value = e.finished((value, lanes), place);
+                    e.store(value, place);
+                });
             }
             (Some(fold), None) => {
                 let ty = Type { dtype: computed(self.flat.folded), lanes: self.schedule.lanes };
@@ -63,16 +60,11 @@ impl Emitter<'_> {
                     None => accumulators.into_iter().map(Expr::Reg).collect(),
                 };
                 let results: Vec<(Place, Expr)> = places.into_iter().zip(sums).collect();
-                for several in results.chunks(self.finished_together()) {
-                    let parts = several.iter().map(|(place, sum)| {
-                        self.block(|e| {
-                            let value = e.finished((sum.clone(), ty.lanes), *place);
-                            e.store(value, *place);
-                        })
-                    });
-                    let parts = parts.collect();
-                    self.side_by_side(parts);
-                }
+                let together = self.together_in(&[&self.finish]);
+                self.side_by_side(&results, together, |e, (place, sum)| {
+                    let value = e.finished((sum.clone(), ty.lanes), *place);
+                    e.store(value, *place);
+                });
             }
             (Some(fold), Some(axis)) => self.horizontal(fold, axis),
         }
@@ -104,24 +96,32 @@ impl Emitter<'_> {
         }
     }
 
-    /// How many results are worked out side by side. A long finish (an exponential and what it needs) is a chain in which
-    /// each operation waits for the one before; what processors hold of waiting operations is three such chains or so.
-    fn finished_together(&self) -> usize {
+    /// How many values are worked out side by side by such expressions. A long one (an exponential and what it needs) is a
+    /// chain in which each operation waits for the one before; what processors hold of waiting operations is three such
+    /// chains or so.
+    fn together_in(&self, exprs: &[&Expr]) -> usize {
         let axes = (self.schedule.vector_axis, self.schedule.tile_axis);
-        let finish = Loads::of(&self.finish, &self.flat.operands, axes, 1, self.target);
-        let long = self.schedule.lanes > 1 && finish.operations > LONG_FINISH;
-        if long && self.target.vector.registers >= 4 * SIDE_BY_SIDE { SIDE_BY_SIDE } else { 1 }
+        let operations = |expr: &&Expr| Loads::of(expr, &self.flat.operands, axes, 1, self.target).operations;
+        let long = exprs.iter().map(operations).sum::<usize>() >= LONG;
+        if long && self.schedule.lanes > 1 { side_by_side(self.target) } else { 1 }
     }
 
-    /// The statements of independent parts in turn: the first of each, the second of each.
-    fn side_by_side(&mut self, parts: Vec<Vec<Stmt>>) {
-        let mut parts: Vec<_> = parts.into_iter().map(|part| part.into_iter()).collect();
-        loop {
-            let next: Vec<Stmt> = parts.iter_mut().filter_map(Iterator::next).collect();
-            if next.is_empty() {
-                return;
+    /// Writes a part for each of `items`, which do not depend on each other: of several the first statements, then the
+    /// second ones, and so on.
+    fn side_by_side<T>(&mut self, items: &[T], together: usize, write: impl Fn(&mut Self, &T)) {
+        if together == 1 {
+            return items.iter().for_each(|item| write(self, item));
+        }
+        for several in items.chunks(together) {
+            let mut parts: Vec<_> =
+                several.iter().map(|item| self.block(|e| write(e, item)).into_iter()).collect();
+            loop {
+                let next: Vec<Stmt> = parts.iter_mut().filter_map(Iterator::next).collect();
+                if next.is_empty() {
+                    break;
+                }
+                next.into_iter().for_each(|stmt| self.push(stmt));
             }
-            next.into_iter().for_each(|stmt| self.push(stmt));
         }
     }
 
@@ -258,9 +258,11 @@ impl Emitter<'_> {
                 return self.accumulate_blocks(&dot, block, accumulators);
             }
         }
-        for (place, &accumulator) in self.places().into_iter().zip(accumulators) {
-            self.guarded_step(fold, accumulator, place);
-        }
+        let places: Vec<(Place, Reg)> = self.places().into_iter().zip(accumulators.iter().copied()).collect();
+        let together = self.together_in(&[&self.body]);
+        self.side_by_side(&places, together, |e, &(place, accumulator)| {
+            e.guarded_step(fold, accumulator, place);
+        });
     }
 
     /// A step where the guards hold at `place`: decided now, or asked at run time.
