@@ -71,15 +71,16 @@ impl Emitter<'_> {
         self.ask_for_results();
         self.shares = Vec::new();
         self.reduction(fold, &axes, &accumulators);
-        for place in self.places() {
+        let together = self.together_in(&[&self.finish]);
+        self.side_by_side(&self.places(), together, |e, &place| {
             let block = place.row / product.rows * per_row + place.first / lanes;
             let matrix = Box::new(Expr::Reg(accumulators[block]));
             let first = place.row % product.rows * lanes;
             let row = Expr::Shuffle { a: matrix.clone(), b: matrix, lanes: (first..first + lanes).collect() };
-            let sum = self.bind(Type::vector(ty.dtype, lanes), row);
-            let value = self.finished((sum, lanes), place);
-            self.store(value, place);
-        }
+            let sum = e.bind(Type::vector(ty.dtype, lanes), row);
+            let value = e.finished((sum, lanes), place);
+            e.store(value, place);
+        });
     }
 
     /// The product of one step in all accumulators; rows at which the guards do not hold add nothing.

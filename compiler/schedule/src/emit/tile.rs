@@ -99,7 +99,7 @@ impl Emitter<'_> {
     /// How many values are worked out side by side by such expressions. A long one (an exponential and what it needs) is a
     /// chain in which each operation waits for the one before; what processors hold of waiting operations is three such
     /// chains or so.
-    fn together_in(&self, exprs: &[&Expr]) -> usize {
+    pub(super) fn together_in(&self, exprs: &[&Expr]) -> usize {
         let axes = (self.schedule.vector_axis, self.schedule.tile_axis);
         let operations = |expr: &&Expr| Loads::of(expr, &self.flat.operands, axes, 1, self.target).operations;
         let long = exprs.iter().map(operations).sum::<usize>() >= LONG;
@@ -108,7 +108,7 @@ impl Emitter<'_> {
 
     /// Writes a part for each of `items`, which do not depend on each other: of several the first statements, then the
     /// second ones, and so on.
-    fn side_by_side<T>(&mut self, items: &[T], together: usize, write: impl Fn(&mut Self, &T)) {
+    pub(super) fn side_by_side<T>(&mut self, items: &[T], together: usize, write: impl Fn(&mut Self, &T)) {
         if together == 1 {
             return items.iter().for_each(|item| write(self, item));
         }
