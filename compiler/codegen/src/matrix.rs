@@ -125,7 +125,7 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
                 Ok(result_of(self.build.call_intrinsic("llvm.x86.tilezero.internal", &operands, &result), 0))
             }
             Expr::Rows { buffer, index, stride, rows, lanes } => {
-                let dtype = self.nest().buffers[buffer.0 as usize].dtype;
+                let dtype = self.typing.of_expr(expr)?.dtype;
                 if (Shape { rows: *rows, bytes: lanes * dtype.bytes() }) != shape {
                     return Err(format!(
                         "{rows} rows of {lanes} x {dtype} in a matrix register of {shape:?}"

@@ -198,11 +198,8 @@ impl<'a> Modelled<'a> {
         };
         let (blocks, left) = (tile / matrix.rows, tile % matrix.rows);
         let groups = (matrix.depth / group) as f64;
-        let edges = self.guards.iter().any(|guard| {
-            let along =
-                |axis: usize| guard.sum.as_ref().is_some_and(|sum| sum.coefficient(&Expr::Axis(axis)) != 0);
-            self.schedule.tile_axis.is_some_and(along)
-        });
+        let tile_axis = self.schedule.tile_axis;
+        let edges = self.guards.iter().any(|guard| tile_axis.is_some_and(|axis| guard.asks(axis)));
         let at_edges = if edges { (2 * tile) as f64 / rows.max(2 * tile) as f64 } else { 0.0 };
         let of_rows = blocks as f64 * matrix.rows as f64 * (1.0 + 2.0 * at_edges);
         let loaded = of_rows + vectors as f64 * groups;
