@@ -300,7 +300,7 @@ impl Tiles<'_> {
             body: row_of(outputs, output, |row| mirrored(row, &value)),
             finish: shifted(&convolution.flat.finish),
             result: Affine::of(&convolution.flat.result.substitute_axes(&axes)).to_expr(),
-            dtype: DType::F32,
+            dtype: convolution.flat.dtype,
             folded: DType::F32,
             operands,
             result_len: convolution.flat.result_len,

@@ -5,6 +5,7 @@ use loops::affine::Affine;
 use loops::{Binary, BufferId, Expr, Fold, Source};
 
 use super::transform::TAPS;
+use crate::emit::computed;
 use crate::emit::guard::{self, Guard};
 use crate::flat::{Flat, outside_loads};
 
@@ -28,7 +29,8 @@ pub(super) struct Convolution<'a> {
 impl<'a> Convolution<'a> {
     pub fn of(flat: &'a Flat) -> Option<Convolution<'a>> {
         let places = flat.axes_where(false).count() == 3 && flat.axes_where(true).count() == 3;
-        let floats = flat.dtype == DType::F32 && flat.folded == DType::F32;
+        // What is stored narrow is widened as it is read, and rounded as it is written.
+        let floats = computed(flat.dtype) == DType::F32 && flat.folded == DType::F32;
         if !places || !floats || flat.fold != Some(Fold::Sum) || !reads_floats(flat) {
             return None;
         }
@@ -105,7 +107,7 @@ impl<'a> Convolution<'a> {
 fn reads_floats(flat: &Flat) -> bool {
     flat.loads().iter().all(|(buffer, _)| {
         let operand = &flat.operands[buffer.0 as usize];
-        operand.dtype == DType::F32 && !matches!(operand.source, Source::Stage(_))
+        computed(operand.dtype) == DType::F32 && !matches!(operand.source, Source::Stage(_))
     })
 }
 
