@@ -265,6 +265,7 @@ impl<'c, 'a> Kernel<'_, 'c, 'a> {
             .collect();
         let value = match instruction.emit {
             Emit::Intrinsic { name, result, .. } => self.build.intrinsic(name, &operands, result),
+            // Both callers take others alone: `instruction` refuses these, and a conversion is none.
             Emit::Matrix { .. } => unreachable!("products of matrices are no vectors"),
             Emit::Assembly { text, constraints, result, .. } => {
                 let attributes = [

@@ -234,9 +234,9 @@ const I64: Type = Type { dtype: ir::DType::I64, lanes: 1 };
 impl<'c, 'a> Builder<'c, 'a> {
     /// Memory on the function's stack, aligned to a cache line.
     pub fn stack(&self, bytes: usize) -> Ssa<'c, 'a> {
-        let byte = MlirType::parse(self.context, "i8").unwrap_or_else(|| unreachable!("a type"));
+        let byte = self.mlir(Type { dtype: ir::DType::U8, lanes: 1 });
         let value = [("value", attribute(self.context, &format!("{bytes} : i32")))];
-        let i32 = MlirType::parse(self.context, "i32").unwrap_or_else(|| unreachable!("a type"));
+        let i32 = self.mlir(Type { dtype: ir::DType::I32, lanes: 1 });
         let count = operation(self.context, "arith.constant", &[], &[i32], &value, vec![]);
         let count = result_of(self.entry.insert_operation(0, count), 0);
         let attributes = [

@@ -429,6 +429,13 @@ fn few_channels_are_written_out_as_registers_allow() {
 }
 
 /// With no other rows, a row's own vectors are all that goes on while a sum is added to.
+/// A depth that no number of steps divides leaves some over; it does not go step by step.
+#[test]
+fn a_prime_number_of_steps_goes_several_at_once() {
+    let target = Target::preset("x86-64-v3").unwrap();
+    assert!(default_product(49, 160, 563, &target).unroll >= 4);
+}
+
 #[test]
 fn a_row_alone_has_as_many_sums_as_its_latency_takes() {
     let vectors =
