@@ -6,8 +6,8 @@ use melior::ir::attribute::TypeAttribute;
 use melior::ir::{BlockLike, BlockRef, Type as MlirType, Value as Ssa};
 
 use crate::builder::{Builder, argument, attribute, operation, pointer, region};
-use crate::function::{Functions, Signature};
-use crate::parallel::is_parallel;
+use crate::function::{Functions, Signature, kernel_signature};
+use crate::parallel::{is_parallel, threads_signature};
 use crate::{Module, Place};
 
 /// The weights' symbol.
@@ -27,8 +27,18 @@ pub(crate) fn kernel_symbol(module: &Module, kernel: usize) -> String {
 }
 
 /// The symbol of what stands in for a kernel where there are no matrix registers.
-pub(crate) fn without_matrices(symbol: &str) -> String {
+fn without_matrices(symbol: &str) -> String {
     format!("{symbol}_without_matrices")
+}
+
+/// The module's kernels in order, each with its symbol, behind it what stands in for it.
+pub(crate) fn kernels<'m>(module: &'m Module) -> Vec<(String, &'m Nest)> {
+    let both = |(k, nest)| {
+        let symbol = kernel_symbol(module, k);
+        let without = module.without_matrices.get(&k).map(|nest| (without_matrices(&symbol), nest));
+        [(symbol, nest)].into_iter().chain(without)
+    };
+    module.kernels.iter().enumerate().flat_map(both).collect()
 }
 
 impl<'c, 'a> Functions<'c, 'a> {
@@ -68,6 +78,16 @@ impl<'c, 'a> Functions<'c, 'a> {
         ));
     }
 
+    /// What entries call.
+    pub fn declare_kernels(&self, module: &Module) {
+        for (symbol, nest) in kernels(module) {
+            self.declare(&kernel_signature(self.context, &symbol, nest));
+            if is_parallel(nest) {
+                self.declare(&threads_signature(self.context, &symbol, nest));
+            }
+        }
+    }
+
     /// `int32_t <name>_run(const void *const *in, void *const *out, void *arena)`; `<name>_run_threads` takes the hook,
     /// too, and `<name>_step<k>` makes the k-th call alone.
     pub fn entry(&self, module: &Module, run: Run) {
@@ -81,12 +101,12 @@ impl<'c, 'a> Functions<'c, 'a> {
             Run::Step(call) => &module.calls[call..=call],
             Run::Serial | Run::Threads => &module.calls,
         };
-        let entry = self.declare(&Signature {
+        let entry = self.define(&Signature {
             name: format!("{}_{suffix}", module.name),
             arguments: vec![pointer; pointers],
             facts: vec![],
             results: vec![self.i32()],
-            exported: true,
+            local: false,
         });
         let mut bases = Bases::new(self, entry, module);
         let asks = calls.iter().any(|call| module.without_matrices.contains_key(&call.kernel));

@@ -12,6 +12,7 @@ mod expr;
 mod function;
 mod inspect;
 mod kernel;
+mod link;
 mod lower;
 mod machine;
 mod matrix;
@@ -141,9 +142,10 @@ pub fn emit_with_steps(module: &Module) -> Result<Object, CodegenError> {
 }
 
 fn object(module: &Module, entries: &[Run]) -> Result<Object, CodegenError> {
+    check(module)?;
     let machine = machine::machine(module.target)?;
     let llvm = inkwell::context::Context::create();
-    let ir = translated(module, entries, &llvm)?;
+    let ir = link::linked(module, entries, &machine, &llvm)?;
     let mut bytes = machine::object(&ir, module.target, &machine)?;
     let (symbol, weights) = (entry::weights_symbol(module), entry::weights(module));
     weights::patch(&mut bytes, &symbol, weights)?;
@@ -158,9 +160,10 @@ fn object(module: &Module, entries: &[Run]) -> Result<Object, CodegenError> {
 
 /// The target's assembly for `module`, for a reader.
 pub fn assembly(module: &Module) -> Result<String, CodegenError> {
+    check(module)?;
     let machine = machine::machine(module.target)?;
     let llvm = inkwell::context::Context::create();
-    let ir = translated(module, &[Run::Serial], &llvm)?;
+    let ir = link::linked(module, &[Run::Serial], &machine, &llvm)?;
     machine::assembly(&ir, module.target, &machine)
 }
 
@@ -169,43 +172,8 @@ pub fn mlir_text(nest: &Nest, target: &Target) -> Result<String, CodegenError> {
     let context = lower::context();
     let module = melior::ir::Module::new(melior::ir::Location::unknown(&context));
     let functions = function::Functions { context: &context, body: module.body(), target };
-    kernel(&functions, &nest.name, nest)?;
+    functions.nest(&nest.name, nest)?;
     Ok(module.as_operation().to_string())
-}
-
-fn translated<'l>(
-    module: &Module,
-    entries: &[Run],
-    llvm: &'l inkwell::context::Context,
-) -> Result<inkwell::module::Module<'l>, CodegenError> {
-    check(module)?;
-    let context = lower::context();
-    let mlir = melior::ir::Module::new(melior::ir::Location::unknown(&context));
-    {
-        let functions = function::Functions { context: &context, body: mlir.body(), target: module.target };
-        functions.weights(module);
-        for (k, nest) in module.kernels.iter().enumerate() {
-            let symbol = entry::kernel_symbol(module, k);
-            kernel(&functions, &symbol, nest)?;
-            if let Some(nest) = module.without_matrices.get(&k) {
-                kernel(&functions, &entry::without_matrices(&symbol), nest)?;
-            }
-        }
-        entries.iter().for_each(|&run| functions.entry(module, run));
-        if module.kernels.iter().chain(module.without_matrices.values()).any(parallel::is_parallel) {
-            functions.entry(module, Run::Threads);
-        }
-    }
-    lower::translate(&context, mlir, llvm)
-}
-
-fn kernel(functions: &function::Functions, symbol: &str, nest: &Nest) -> Result<(), CodegenError> {
-    let named = |message| CodegenError::Kernel { kernel: nest.name.clone(), message };
-    match parallel::is_parallel(nest) {
-        true => functions.parallel_kernel(symbol, nest),
-        false => functions.kernel(symbol, nest),
-    }
-    .map_err(named)
 }
 
 /// Whether every call names what the module has.

@@ -16,6 +16,8 @@ pub(crate) fn context() -> Context {
     let registry = DialectRegistry::new();
     register_all_dialects(&registry);
     let context = Context::new();
+    // Kernels run side by side already.
+    context.enable_multi_threading(false);
     context.append_dialect_registry(&registry);
     for dialect in ["arith", "func", "scf", "cf", "vector", "llvm"] {
         context.get_or_load_dialect(dialect);

@@ -2,7 +2,7 @@
 
 use inkwell::OptimizationLevel;
 use inkwell::attributes::AttributeLoc;
-use inkwell::module::{Linkage, Module};
+use inkwell::module::Module;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{
     CodeModel, FileType, InitializationConfig, RelocMode, Target as LlvmTarget, TargetMachine,
@@ -41,13 +41,12 @@ pub(crate) fn machine(target: &Target) -> Result<TargetMachine, CodegenError> {
         .ok_or_else(|| unknown("LLVM has no machine for it".into()))
 }
 
-/// Optimises `module` and writes it as ELF.
+/// An optimised module as ELF.
 pub(crate) fn object(
     module: &Module,
     target: &Target,
     machine: &TargetMachine,
 ) -> Result<Vec<u8>, CodegenError> {
-    optimize(module, target, machine)?;
     let _order = order::hold(target.instruction_order);
     let buffer = machine
         .write_to_memory_buffer(module, FileType::Object)
@@ -60,7 +59,6 @@ pub(crate) fn assembly(
     target: &Target,
     machine: &TargetMachine,
 ) -> Result<String, CodegenError> {
-    optimize(module, target, machine)?;
     let _order = order::hold(target.instruction_order);
     let buffer = machine
         .write_to_memory_buffer(module, FileType::Assembly)
@@ -75,11 +73,20 @@ fn sums_vectors(target: &Target) -> bool {
     instructions.into_iter().any(|i| i.meaning == Meaning::DotAll && i.arguments[1].lanes > 2)
 }
 
-fn optimize(module: &Module, target: &Target, machine: &TargetMachine) -> Result<(), CodegenError> {
+/// For which machine `module` is.
+pub(crate) fn describe(module: &Module, machine: &TargetMachine) {
     module.set_triple(&machine.get_triple());
     module.set_data_layout(&machine.get_target_data().get_data_layout());
     // An assembler's file name would be the only trace of where the compiler ran.
     module.set_source_file_name("");
+}
+
+pub(crate) fn optimize(
+    module: &Module,
+    target: &Target,
+    machine: &TargetMachine,
+) -> Result<(), CodegenError> {
+    describe(module, machine);
     describe_functions(module, target);
     let options = PassBuilderOptions::create();
     options.set_loop_interleaving(false);
@@ -128,9 +135,7 @@ fn describe_functions(module: &Module, target: &Target) {
             function.add_attribute(at, text("prefer-vector-width", &width));
             function.add_attribute(at, text("min-legal-vector-width", &width));
         }
-        if function.get_linkage() == Linkage::Internal {
-            function.add_attribute(at, flag("noinline"));
-        }
+        function.add_attribute(at, flag("noinline"));
         let section = function.get_name().to_string_lossy().into_owned();
         function.set_section(Some(&format!(".text.{section}")));
     }

@@ -9,12 +9,13 @@
 
 use ir::DType;
 use loops::{Expr, LoopVar, Nest, Stmt, Type};
+use melior::Context;
 use melior::ir::attribute::TypeAttribute;
 use melior::ir::operation::OperationLike;
 use melior::ir::{BlockLike, RegionLike, Type as MlirType, Value as Ssa};
 
 use crate::builder::{Builder, Value, argument, attribute, operation, pointer, region};
-use crate::function::{Functions, kernel_signature};
+use crate::function::{Functions, Signature, kernel_signature};
 use crate::kernel::{Kernel, Lowered};
 use crate::typing::Typing;
 
@@ -48,6 +49,14 @@ enum Through {
     Hook,
 }
 
+/// Of `<nest>_threads`.
+pub(crate) fn threads_signature<'c>(context: &'c Context, symbol: &str, nest: &Nest) -> Signature<'c> {
+    let mut signature = kernel_signature(context, &format!("{symbol}_threads"), nest);
+    signature.arguments.push(pointer(context));
+    signature.facts.push("{}".to_string());
+    signature
+}
+
 impl<'c, 'a> Functions<'c, 'a> {
     pub fn parallel_kernel(&self, symbol: &str, nest: &Nest) -> Lowered<()> {
         let typing = Typing::of(nest, self.index())?;
@@ -55,8 +64,8 @@ impl<'c, 'a> Functions<'c, 'a> {
             self.part(&format!("{symbol}_part{k}"), &parallel, &typing)?;
             self.hook_body(symbol, k, nest.buffers.len());
         }
-        self.whole(symbol, symbol, &typing, Through::Call)?;
-        self.whole(symbol, &format!("{symbol}_threads"), &typing, Through::Hook)
+        self.whole(symbol, &typing, Through::Call)?;
+        self.whole(symbol, &typing, Through::Hook)
     }
 
     /// Iterations `first..last` of one loop.
@@ -64,7 +73,8 @@ impl<'c, 'a> Functions<'c, 'a> {
         let mut signature = kernel_signature(self.context, name, typing.nest);
         signature.arguments.extend([self.i32(); 2]);
         signature.facts.extend(["{}".to_string(), "{}".to_string()]);
-        let entry = self.declare(&signature);
+        signature.local = true;
+        let entry = self.define(&signature);
         let buffers = typing.nest.buffers.len();
         let mut kernel = Kernel::new(self.context, entry, self.target, typing);
         let from = kernel.index(parallel.from)?;
@@ -84,13 +94,12 @@ impl<'c, 'a> Functions<'c, 'a> {
     }
 
     /// All of a nest's statements.
-    fn whole(&self, symbol: &str, name: &str, typing: &Typing, through: Through) -> Lowered<()> {
-        let mut signature = kernel_signature(self.context, name, typing.nest);
-        if through == Through::Hook {
-            signature.arguments.push(pointer(self.context));
-            signature.facts.push("{}".to_string());
-        }
-        let entry = self.declare(&signature);
+    fn whole(&self, symbol: &str, typing: &Typing, through: Through) -> Lowered<()> {
+        let signature = match through {
+            Through::Call => kernel_signature(self.context, symbol, typing.nest),
+            Through::Hook => threads_signature(self.context, symbol, typing.nest),
+        };
+        let entry = self.define(&signature);
         let mut kernel = Kernel::new(self.context, entry, self.target, typing);
         let buffers = kernel.buffers.clone();
         let context = (through == Through::Hook).then(|| self.store_buffers(&mut kernel.build, &buffers));

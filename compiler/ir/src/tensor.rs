@@ -107,7 +107,11 @@ impl Tensor {
     }
 
     pub fn to_f64s(&self) -> Vec<f64> {
-        self.scalars().map(Scalar::as_f64).collect()
+        match self.ty.dtype {
+            // Millions of weights are.
+            DType::F32 => self.data.chunks_exact(4).map(f32::read).map(f64::from).collect(),
+            _ => self.scalars().map(Scalar::as_f64).collect(),
+        }
     }
 
     /// The same elements under another shape of as many elements.

@@ -557,13 +557,22 @@ fn evaluate_stage(stage: &Stage, sources: &Sources) -> Tensor {
         let column = evaluate_row(stage, &body, finish.as_ref(), &mut point, lane_axis, lanes, &all);
         let base: usize = strides.iter().zip(&point).map(|(s, p)| s * *p as usize).sum();
         let stride = strides.get(lane_axis).copied().unwrap_or(0);
-        for lane in 0..lanes {
-            let value = match ty.dtype.is_float() {
-                true => Scalar::from_f64(ty.dtype, column.float(lane)),
-                false => Scalar::from_i64(ty.dtype, column.int(lane)),
-            };
-            let at = (base + lane * stride) * width;
-            out[at..at + width].copy_from_slice(&value.bits.to_le_bytes()[..width]);
+        let places = (0..lanes).map(|lane| (base + lane * stride) * width);
+        match (ty.dtype, &column) {
+            (DType::F32, Column::Float(values)) => {
+                for (at, value) in places.zip(values) {
+                    out[at..at + 4].copy_from_slice(&(*value as f32).to_le_bytes());
+                }
+            }
+            (dtype, column) => {
+                for (lane, at) in places.enumerate() {
+                    let value = match dtype.is_float() {
+                        true => Scalar::from_f64(dtype, column.float(lane)),
+                        false => Scalar::from_i64(dtype, column.int(lane)),
+                    };
+                    out[at..at + width].copy_from_slice(&value.bits.to_le_bytes()[..width]);
+                }
+            }
         }
         if !advance(&mut point[..rank], &stage.domain, lane_axis, lanes) {
             return Tensor::new(ty, out);

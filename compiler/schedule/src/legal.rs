@@ -167,7 +167,7 @@ fn order(schedule: &Schedule, flat: &Flat) -> Result<(), Illegal> {
 
 /// Steps of single accumulators that are written out: in the usual register tile, at the map's edges, and in what is
 /// left of the vectors.
-fn written(schedule: &Schedule, flat: &Flat) -> usize {
+pub(crate) fn written(schedule: &Schedule, flat: &Flat) -> usize {
     let steps = |unrolled: &BTreeSet<usize>| {
         unrolled.iter().fold(1, |steps: usize, &axis| steps.saturating_mul(flat.axes[axis].extent))
     };

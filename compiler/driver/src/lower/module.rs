@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use codegen::Place;
 use ir::{NodeKind, Tensor, Value};
 use loops::Nest;
+use rayon::prelude::*;
 
 use super::buffers::Home;
 use super::value::Lowering;
@@ -58,6 +59,18 @@ impl<'t> Lowering<'_, 't> {
         uses
     }
 
+    /// Constants in the order in which kernels want them, by the buffers that hold them.
+    fn packed(&self, uses: &[Option<(usize, usize)>]) -> HashMap<usize, Tensor> {
+        let used: Vec<usize> = (0..self.buffers.len()).filter(|&b| uses[b].is_some()).collect();
+        let packed = |&b: &usize| {
+            let Home::Packed { constant, packing } = &self.buffers[b].home else { return None };
+            let Home::Constant(tensor) = &self.buffers[*constant].home else { return None };
+            let flat = tensor.reshaped([tensor.ty.elements()]);
+            Some((b, loops::evaluate(packing, &[&flat]).remove(0)))
+        };
+        used.par_iter().filter_map(packed).collect()
+    }
+
     pub(super) fn into_module(self, name: &str) -> Lowered<'t> {
         let uses = self.uses();
         let arena: Vec<usize> = (0..self.buffers.len())
@@ -75,6 +88,7 @@ impl<'t> Lowering<'_, 't> {
         debug_assert_eq!(memory::check(&live, &plan.offsets), Ok(()));
         let mut places: HashMap<usize, Place> =
             arena.iter().zip(&plan.offsets).map(|(&b, &offset)| (b, Place::Arena { offset })).collect();
+        let mut packed = self.packed(&uses);
         let mut weights = Weights { align, ..Weights::default() };
         for (b, buffer) in self.buffers.iter().enumerate().filter(|&(b, _)| uses[b].is_some()) {
             let place = match &buffer.home {
@@ -82,12 +96,10 @@ impl<'t> Lowering<'_, 't> {
                 Home::Input(index) => Place::Input { index: *index, offset: 0 },
                 Home::Output(index) => Place::Output { index: *index, offset: 0 },
                 Home::Constant(tensor) => Place::Weights { offset: weights.add(tensor) },
-                Home::Packed { constant, packing } => {
-                    let Home::Constant(tensor) = &self.buffers[*constant].home else { continue };
-                    let flat = tensor.reshaped([tensor.ty.elements()]);
-                    let packed = loops::evaluate(packing, &[&flat]).remove(0);
-                    Place::Weights { offset: weights.add(&packed) }
-                }
+                Home::Packed { .. } => match packed.remove(&b) {
+                    Some(tensor) => Place::Weights { offset: weights.add(&tensor) },
+                    None => continue,
+                },
             };
             places.insert(b, place);
         }
