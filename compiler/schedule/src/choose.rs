@@ -9,7 +9,7 @@ pub(crate) use order::WORTH_THREADS;
 use ir::DType;
 use loops::affine::Affine;
 use loops::{Binary, BufferId, Expr};
-use targets::{Costs, Target};
+use targets::Target;
 
 use crate::emit::computed;
 use crate::flat::{Flat, dtype_of, loads};
@@ -53,10 +53,8 @@ pub fn default_schedule(flat: &Flat, target: &Target) -> Schedule {
     };
     let tile_axis = flat.fold.and_then(|_| tile_axis(flat, vector_axis));
     let group = dot::fitting(flat, vector_axis, lanes, target).map_or(1, |dot| dot.group);
-    // A group is broadcast to a register of its own, a single factor may be an operand in memory.
-    let broadcast = usize::from(group > 1 || !target.vector.broadcast_operand);
     let plain = Schedule { vector_axis, tile_axis, lanes, group, ..Schedule::plain() };
-    let (tile, vectors) = register_tile(flat, &plain, broadcast, target);
+    let (tile, vectors) = register_tile(flat, &plain, target);
     let register_tile = Schedule { vectors, tile, ..plain };
     around(flat, &register_tile, target)
 }
@@ -326,8 +324,8 @@ fn operations(expr: &Expr, target: &Target) -> usize {
 }
 
 /// Rows and vectors of the register tile along the axes of `schedule`: what needs the fewest modelled cycles over the
-/// whole domain. `broadcast` is how many registers what is the same for all vectors of a row takes.
-fn register_tile(flat: &Flat, schedule: &Schedule, broadcast: usize, target: &Target) -> (usize, usize) {
+/// whole domain.
+fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -> (usize, usize) {
     let loads = Loads::of_body(&flat.body, flat, schedule, target);
     let Schedule { vector_axis: Some(vector_axis), tile_axis, lanes, .. } = *schedule else { return (1, 1) };
     let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
@@ -353,12 +351,15 @@ fn register_tile(flat: &Flat, schedule: &Schedule, broadcast: usize, target: &Ta
     let block = dot::block(flat, Some(vector_axis), lanes, target);
     let (block_rows, parts) = block.map_or((1, 1), |block| (block.rows, lanes / block.columns));
     let mut best = (f64::INFINITY, (1, 1));
-    let widest = columns.min(8).min(near_blocks(flat, vector_axis, lanes, target));
-    for vectors in 1..=widest {
+    let near = near_blocks(flat, vector_axis, lanes, target);
+    // A single row passes over a block once, and asks for the next one meanwhile.
+    let widest = if rows == 1 { near } else { near.saturating_mul(NEAR_SHARE) };
+    for vectors in 1..=widest.min(columns).min(8) {
+        let far = if vectors > near { FAR } else { 1.0 };
         for tile in 1..=rows.min(28) {
-            let of_rows = if loads.row_steps > 1 { tile } else { 1 + broadcast };
-            let held =
-                tile.next_multiple_of(block_rows) * vectors + vectors * loads.vectors.min(parts) + of_rows;
+            let held = tile.next_multiple_of(block_rows) * vectors
+                + vectors * loads.vectors.min(parts)
+                + held_of_rows(&loads, tile, schedule, target);
             if held > registers && (tile, vectors) != (1, 1) {
                 continue;
             }
@@ -369,8 +370,8 @@ fn register_tile(flat: &Flat, schedule: &Schedule, broadcast: usize, target: &Ta
             for (row_tiles, tile) in tiles(rows, tile) {
                 for (column_tiles, vectors) in tiles(columns, vectors) {
                     let folds = if horizontal { tile as f64 } else { 0.0 };
-                    taken += (row_tiles * column_tiles) as f64
-                        * (step_instructions(&loads, (tile, rows), vectors, lanes, &target.costs) + folds);
+                    let step = step_instructions(&loads, (tile, rows), vectors, lanes, target);
+                    taken += far * (row_tiles * column_tiles) as f64 * (step + folds);
                 }
             }
             if taken < best.0 * 0.999 {
@@ -380,6 +381,22 @@ fn register_tile(flat: &Flat, schedule: &Schedule, broadcast: usize, target: &Ta
     }
     best.1
 }
+
+/// Registers of what is the same for all vectors of a row. Of plain products one row's at a time: an operand in memory, or
+/// loaded into all lanes right before its use.
+fn held_of_rows(loads: &Loads, tile: usize, schedule: &Schedule, target: &Target) -> usize {
+    if loads.row_steps > 1 {
+        return tile;
+    }
+    let plain = loads.both + loads.row_operations == 0;
+    let loaded = plain && schedule.lanes > 1 && !target.vector.lane_operand;
+    if schedule.group == 1 && (target.vector.broadcast_operand || loaded) { 1 } else { 2 }
+}
+
+/// What of the second cache a block of packed constants may take to be near, and how much more a step takes whose block
+/// fills it (of 3x3 convolutions with 256 and 512 channels on a Zen 3).
+const NEAR_SHARE: usize = 3;
+const FAR: f64 = 1.1;
 
 /// Vectors of a block of packed constants that stays in the second cache while all rows go over it, and leaves room for
 /// the next one and for what the rows read.
@@ -394,7 +411,7 @@ fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, target: &Target) -
         !flat.axes[vector_axis].reduction && pack::wants_packing(flat, *buffer, address, vector_axis)
     };
     let of_one = flat.loads().into_iter().filter(packed).map(bytes).max().unwrap_or(0);
-    (cache.bytes / 3).checked_div(of_one).map_or(usize::MAX, |vectors| vectors.max(1))
+    (cache.bytes / NEAR_SHARE).checked_div(of_one).map_or(usize::MAX, |vectors| vectors.max(1))
 }
 
 /// What one reduction step of a register tile takes, in instructions of the busiest unit. Vector machines run loads
@@ -405,8 +422,9 @@ fn step_instructions(
     (tile, rows): (usize, usize),
     vectors: usize,
     lanes: usize,
-    costs: &Costs,
+    target: &Target,
 ) -> f64 {
+    let costs = &target.costs;
     let arithmetic = (tile * vectors) as f64;
     let loaded = loads.in_step(tile, vectors);
     match lanes {
@@ -414,7 +432,11 @@ fn step_instructions(
         _ => {
             let alone = if rows == 1 { costs.latency * costs.vector } else { 0.0 };
             let under_way = alone.max(4.0);
-            arithmetic.max(loaded).max(under_way) + 0.05 * (arithmetic + loaded)
+            // Of as many loads those of rows are nearer than those of packed constants.
+            let vector = &target.vector;
+            let of_rows = !(vector.lane_operand || vector.broadcast_operand);
+            let from_afar = if of_rows { 0.1 * (loads.vectors * vectors) as f64 } else { 0.0 };
+            arithmetic.max(loaded).max(under_way) + 0.05 * (arithmetic + loaded) + from_afar
         }
     }
 }
