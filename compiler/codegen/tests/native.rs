@@ -209,6 +209,28 @@ fn an_empty_module_runs() {
     assert_eq!(unsafe { library.run("none", &[], &[], std::ptr::null_mut()) }, Ok(0));
 }
 
+/// Kernels are compiled on as many cores as there are: how many leaves no trace.
+#[test]
+fn one_thread_and_several_write_the_same_bytes() {
+    let target = host();
+    let scaled = |k: i64| {
+        let value = load(0, var(0)) * Expr::f32(k as f32);
+        nest(
+            &format!("k{k}"),
+            [read("x", F32, 7), write("y", F32, 7)],
+            vec![for_(0, 7, 1, vec![store(1, var(0), value, 1)])],
+        )
+    };
+    let mut module = module(&scaled(0), &target);
+    module.kernels.extend((1..9).map(scaled));
+    module.calls = (0..9).map(|kernel| codegen::Call { kernel, ..module.calls[0].clone() }).collect();
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| codegen::emit(&module)).unwrap().bytes
+    };
+    assert!(on(1) == on(4));
+}
+
 #[test]
 fn the_order_of_instructions_is_the_targets_whatever_was_compiled_before() {
     // The rows of a small matrix product.

@@ -409,13 +409,17 @@ fn the_outermost_loop_keeps_threads_occupied() {
     assert_eq!(shared.order.first(), Some(&Loop::Axis(0)), "{shared:?}");
 }
 
-/// The default for a product of constants with `rows` of `depth` numbers.
-fn default_product(rows: usize, columns: usize, depth: usize, target: &Target) -> Schedule {
+/// A product of constants with `rows` of `depth` numbers.
+fn product(rows: usize, columns: usize, depth: usize) -> Workload {
     let body = read(0, &[axis(0), axis(2)]) * read(1, &[axis(2), axis(1)]);
     let stage = Stage::reduce(DType::F32, [rows, columns], Fold::Sum, [depth], body);
     let operands = vec![(f32s(&[rows, depth]), false), (f32s(&[depth, columns]), true)];
-    let workload = Case { stage, operands }.workload();
-    Space::new(&workload, target).default_schedule().clone()
+    Case { stage, operands }.workload()
+}
+
+/// Its default.
+fn default_product(rows: usize, columns: usize, depth: usize, target: &Target) -> Schedule {
+    Space::new(&product(rows, columns, depth), target).default_schedule().clone()
 }
 
 /// Sixteen channels of a full tile are more statements than sixteen registers bear in one block, eight are not.
@@ -428,14 +432,40 @@ fn few_channels_are_written_out_as_registers_allow() {
     assert!(written_out("cortex-m55", 16));
 }
 
-/// With no other rows, a row's own vectors are all that goes on while a sum is added to.
-/// A depth that no number of steps divides leaves some over; it does not go step by step.
+/// A depth that few numbers of steps divide leaves some over; it does not go step by step, nor by twos.
 #[test]
-fn a_prime_number_of_steps_goes_several_at_once() {
+fn an_odd_number_of_steps_goes_several_at_once() {
     let target = Target::preset("x86-64-v3").unwrap();
-    assert!(default_product(49, 160, 563, &target).unroll >= 4);
+    let unroll = |depth: usize| default_product(49, 160, depth, &target).unroll;
+    assert!([563, 934].into_iter().all(|depth| unroll(depth) >= 4), "a prime, and twice a prime");
 }
 
+/// Sixteen registers hold the sums of four rows of three vectors, their constants, and one number of a row. Seven rows
+/// of one vector would have too few sums under way, and a load for each.
+#[test]
+fn seven_rows_go_by_four_of_three_vectors() {
+    let target = Target::preset("x86-64-v3").unwrap();
+    let default = default_product(7, 512, 576, &target);
+    assert_eq!((default.tile, default.vectors), (4, 3));
+}
+
+/// What is measured by instructions or static cycles knows of no instruction cache.
+#[test]
+fn a_search_writes_out_no_more_than_an_instruction_cache_holds() {
+    let target = Target::preset("cortex-a53").unwrap();
+    let workload = product(1, 128, 640);
+    let space = Space::new(&workload, &target);
+    let in_full = Schedule { unrolled_axes: vec![1], unroll: 1, ..space.default_schedule().clone() };
+    assert!(in_full.vectors == 8 && space.is_legal(&in_full), "{in_full:?}");
+    let mut random = Rng::with_seed(5);
+    let mut point = in_full;
+    for _ in 0..500 {
+        point = space.mutate(&point, &mut random);
+        assert!(point.unrolled_axes.is_empty() || point.vectors < 4, "{point:?}");
+    }
+}
+
+/// With no other rows, a row's own vectors are all that goes on while a sum is added to.
 #[test]
 fn a_row_alone_has_as_many_sums_as_its_latency_takes() {
     let vectors =

@@ -1,0 +1,128 @@
+//! The register tile: how many rows and vectors of sums are under way at once.
+
+use loops::affine::Affine;
+use loops::{BufferId, Expr};
+use targets::Target;
+
+use super::{LONG, Loads, read_across, side_by_side};
+use crate::flat::Flat;
+use crate::{Schedule, dot, pack};
+
+/// Rows and vectors of the register tile along the axes of `schedule`: what needs the fewest modelled cycles over the
+/// whole domain.
+pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -> (usize, usize) {
+    let loads = Loads::of_body(&flat.body, flat, schedule, target);
+    let Schedule { vector_axis: Some(vector_axis), tile_axis, lanes, .. } = *schedule else { return (1, 1) };
+    let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
+    if flat.fold.is_none() {
+        // A map: a few independent elements hide latencies. What is read across goes to half a line of a cache.
+        let across = lanes == 1 && !target.caches.is_empty() && read_across(flat, vector_axis).is_some();
+        let most = match loads.operations {
+            LONG.. if lanes > 1 => side_by_side(target),
+            LONG.. => 1,
+            _ if across => 8,
+            _ => 4,
+        };
+        return (1, most.min(columns));
+    }
+    let rows = tile_axis.map_or(1, |axis| flat.axes[axis].extent);
+    let registers = match (lanes > 1, flat.folded.is_float()) {
+        (true, _) => target.vector.registers,
+        (false, true) => target.float.registers.max(8),
+        // Integer registers, less the stack, the program counter and a few addresses.
+        (false, false) => 8,
+    };
+    let horizontal = flat.axes[vector_axis].reduction;
+    let block = dot::block(flat, Some(vector_axis), lanes, target);
+    let (block_rows, parts) = block.map_or((1, 1), |block| (block.rows, lanes / block.columns));
+    let mut best = (f64::INFINITY, (1, 1));
+    let near = near_blocks(flat, vector_axis, lanes, NEAR_SHARE, target);
+    // A single row passes over a block once, and asks for the next one meanwhile.
+    let widest = if rows == 1 { near } else { near_blocks(flat, vector_axis, lanes, 1, target) };
+    for vectors in 1..=widest.min(columns).min(8) {
+        let far = if vectors > near { FAR } else { 1.0 };
+        for tile in 1..=rows.min(28) {
+            let held = tile.next_multiple_of(block_rows) * vectors
+                + vectors * loads.vectors.min(parts)
+                + held_of_rows(&loads, tile, schedule, target);
+            if held > registers && (tile, vectors) != (1, 1) {
+                continue;
+            }
+            let tiles = |extent: usize, step: usize| {
+                [(extent / step, step), (usize::from(!extent.is_multiple_of(step)), extent % step)]
+            };
+            let mut taken = 0.0;
+            for (row_tiles, tile) in tiles(rows, tile) {
+                for (column_tiles, vectors) in tiles(columns, vectors) {
+                    let folds = if horizontal { tile as f64 } else { 0.0 };
+                    let step = step_instructions(&loads, (tile, rows), vectors, lanes, target);
+                    taken += far * (row_tiles * column_tiles) as f64 * (step + folds);
+                }
+            }
+            if taken < best.0 * 0.999 {
+                best = (taken, (tile, vectors));
+            }
+        }
+    }
+    best.1
+}
+
+/// Registers of what is the same for all vectors of a row. Of plain products one row's at a time: an operand in memory, or
+/// loaded into all lanes right before its use.
+fn held_of_rows(loads: &Loads, tile: usize, schedule: &Schedule, target: &Target) -> usize {
+    if loads.row_steps > 1 {
+        return tile;
+    }
+    let plain = loads.both + loads.row_operations == 0;
+    let loaded = plain && schedule.lanes > 1 && !target.vector.lane_operand;
+    if schedule.group == 1 && (target.vector.broadcast_operand || loaded) { 1 } else { 2 }
+}
+
+/// The share of the second cache (a third) that a block of packed constants may take and leaves room for the next one and
+/// for what the rows read; and how much more a step takes whose block fills it (by 3x3 convolutions with 256 and 512
+/// channels on an AMD Zen 3).
+const NEAR_SHARE: usize = 3;
+const FAR: f64 = 1.1;
+
+/// Vectors of a block of packed constants that stays in a share of the second cache while all rows go over it, one at
+/// least.
+fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, share: usize, target: &Target) -> usize {
+    let Some(cache) = target.caches.get(1) else { return usize::MAX };
+    let bytes = |(buffer, address): (BufferId, Affine)| {
+        let used = |axis: &usize| address.coefficient(&Expr::Axis(*axis)) != 0;
+        let steps: usize = flat.axes_where(true).filter(used).map(|axis| flat.axes[axis].extent).product();
+        steps * lanes * flat.operands[buffer.0 as usize].dtype.bytes()
+    };
+    let packed = |(buffer, address): &(BufferId, Affine)| {
+        !flat.axes[vector_axis].reduction && pack::wants_packing(flat, *buffer, address, vector_axis)
+    };
+    let of_one = flat.loads().into_iter().filter(packed).map(bytes).max().unwrap_or(0);
+    (cache.bytes / share).checked_div(of_one).map_or(usize::MAX, |vectors| vectors.max(1))
+}
+
+/// What one reduction step of a register tile takes, in instructions of the busiest unit. Vector machines run loads
+/// beside arithmetic, and need some independent sums under way: four to fill a loop and, where there are no other rows
+/// whose sums could begin meanwhile, as many as begin while one is added to. Scalar ones issue one instruction at a time.
+fn step_instructions(
+    loads: &Loads,
+    (tile, rows): (usize, usize),
+    vectors: usize,
+    lanes: usize,
+    target: &Target,
+) -> f64 {
+    let costs = &target.costs;
+    let arithmetic = (tile * vectors) as f64;
+    let loaded = loads.in_step(tile, vectors);
+    match lanes {
+        1 => arithmetic + loaded + 1.0,
+        _ => {
+            let alone = if rows == 1 { costs.latency * costs.vector } else { 0.0 };
+            let under_way = alone.max(4.0);
+            // Of as many loads those of rows are nearer than those of packed constants.
+            let vector = &target.vector;
+            let of_rows = !(vector.lane_operand || vector.broadcast_operand);
+            let from_afar = if of_rows { 0.1 * (loads.vectors * vectors) as f64 } else { 0.0 };
+            arithmetic.max(loaded).max(under_way) + 0.05 * (arithmetic + loaded) + from_afar
+        }
+    }
+}
