@@ -56,6 +56,19 @@ fn instructions(json: &Value) -> u64 {
     json["cases"][0]["instructions"].as_u64().unwrap()
 }
 
+/// Trials are shared out by what kernels cost: of one, most kernels get none.
+#[test]
+fn kernels_that_no_trial_is_left_for_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let tuned = ok(folder.path(), &format!("tune MODEL --target {TARGET} -o a.jsonl --trials 1"));
+    assert_eq!(codes(&tuned), ["W0105"], "{tuned:#}");
+    let said = tuned["warnings"][0]["message"].as_str().unwrap();
+    let left: usize = said.split(' ').next().unwrap().parse().unwrap();
+    let of: usize = said.split(' ').nth(2).unwrap().parse().unwrap();
+    assert_eq!(left + tuned["kernels"].as_array().unwrap().len(), of, "{said}");
+    assert!(left > 0 && said.contains("keep their default schedules"), "{said}");
+}
+
 #[test]
 fn a_tuned_model_is_no_slower_right_and_the_same_again() {
     let folder = tempfile::tempdir().unwrap();

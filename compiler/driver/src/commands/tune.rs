@@ -113,6 +113,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
     };
     let mut warnings = Vec::new();
     let mut tried = vec![0; kernels.len()];
+    let mut left_out = 0;
     let bar = Bar::start(tasks.iter().filter(|task| !task.done).count());
     session.run(&tasks, &mut |place, event| {
         let kernel = &kernels[place];
@@ -125,7 +126,8 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
             Event::Ended(found) => {
                 bar.advance();
                 match found {
-                    Ok(None) | Err(Failure::Stopped) => (),
+                    Ok(None) => left_out += 1,
+                    Err(Failure::Stopped) => (),
                     Ok(Some(found)) => {
                         tried[place] = found.tried;
                         known.push(record(kernel, *found, &own, target.threads));
@@ -146,6 +148,14 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
         let message =
             format!("stopped before its end; what was found is in `{}`", arguments.output.display());
         warnings.push(Diagnostic::warning(code::STOPPED, message).with_hint("the same command goes on"));
+    }
+    if left_out > 0 && !stopped {
+        let message = format!(
+            "{left_out} of {} kernels keep their default schedules: nothing was tried",
+            kernels.len()
+        );
+        let hint = "a longer --budget, or more --trials than there are kernels, leaves some for each";
+        warnings.push(Diagnostic::warning(code::NOT_TUNED, message).with_hint(hint));
     }
     let mut unit = String::new();
     let mut rows: Vec<Row> = Vec::new();
@@ -288,6 +298,9 @@ impl fmt::Display for Tuned {
                 row.tried.to_string(),
             ]
         };
+        if self.kernels.is_empty() {
+            return writeln!(f, "no kernel was tuned");
+        }
         let rows: Vec<Vec<String>> = self.kernels.iter().map(row).collect();
         f.write_str(&table(&["kernel", ">times", ">default", ">best", ">gain", ">tried"], &rows))?;
         let (default, best) = (self.default.round() as u128, self.best.round() as u128);
