@@ -1,6 +1,6 @@
-//! One LLVM module of all functions. Each kernel is translated and optimised by itself, on as many cores as there are: it
-//! has contexts of its own in MLIR and LLVM, and comes out as bitcode. The order of the linked module is that of the kernels, on
-//! any number of cores.
+//! One LLVM module of all functions. Each kernel is translated and optimised by itself, on as many cores as there are:
+//! it has contexts of its own in MLIR and LLVM, and comes out as bitcode. The linked module has the kernels in their order,
+//! on any number of cores.
 
 use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;

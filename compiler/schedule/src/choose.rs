@@ -395,6 +395,6 @@ fn unroll(flat: &Flat, schedule: &Schedule, target: &Target) -> usize {
     let fits = |u: &usize| *u <= most.min(steps) && steps.is_multiple_of(*u);
     let even = [8, 4, 2].into_iter().find(fits).unwrap_or(1);
     // One or two steps at once cost more than some that are left over (channels of which some were dropped).
-    let uneven = [8, 4].into_iter().find(|&u| u <= most && 8 * u <= steps && even <= 2);
-    uneven.filter(|_| !small && schedule.group == 1).unwrap_or(even)
+    let uneven = [8, 4].into_iter().find(|&u| u <= most && 8 * u <= steps);
+    uneven.filter(|_| even <= 2 && !small && schedule.group == 1).unwrap_or(even)
 }

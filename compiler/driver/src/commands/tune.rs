@@ -154,7 +154,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
             "{left_out} of {} kernels keep their default schedules: nothing was tried",
             kernels.len()
         );
-        let hint = "a longer --budget, or more --trials than there are kernels, leaves some for each";
+        let hint = "a longer --budget, or more --trials, reaches more of them";
         warnings.push(Diagnostic::warning(code::NOT_TUNED, message).with_hint(hint));
     }
     let mut unit = String::new();

@@ -61,14 +61,13 @@ impl<'t> Lowering<'_, 't> {
 
     /// Constants in the order in which kernels want them, by the buffers that hold them.
     fn packed(&self, uses: &[Option<(usize, usize)>]) -> HashMap<usize, Tensor> {
-        let used: Vec<usize> = (0..self.buffers.len()).filter(|&b| uses[b].is_some()).collect();
-        let packed = |&b: &usize| {
+        let packed = |b: usize| {
             let Home::Packed { constant, packing } = &self.buffers[b].home else { return None };
             let Home::Constant(tensor) = &self.buffers[*constant].home else { return None };
             let flat = tensor.reshaped([tensor.ty.elements()]);
             Some((b, loops::evaluate(packing, &[&flat]).remove(0)))
         };
-        used.par_iter().filter_map(packed).collect()
+        (0..self.buffers.len()).into_par_iter().filter(|&b| uses[b].is_some()).filter_map(packed).collect()
     }
 
     pub(super) fn into_module(self, name: &str) -> Lowered<'t> {

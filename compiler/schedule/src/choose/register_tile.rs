@@ -118,10 +118,11 @@ fn step_instructions(
         _ => {
             let alone = if rows == 1 { costs.latency * costs.vector } else { 0.0 };
             let under_way = alone.max(4.0);
-            // Of as many loads those of rows are nearer than those of packed constants.
+            // Where a row's number takes a load of its own, tiles of as many loads differ in whose they are: rows are nearer
+            // than packed constants. (Elsewhere this only makes tiles taller, for up to 8 % more cycles on NEON.)
             let vector = &target.vector;
-            let of_rows = !(vector.lane_operand || vector.broadcast_operand);
-            let from_afar = if of_rows { 0.1 * (loads.vectors * vectors) as f64 } else { 0.0 };
+            let loads_rows = !(vector.lane_operand || vector.broadcast_operand);
+            let from_afar = if loads_rows { 0.1 * (loads.vectors * vectors) as f64 } else { 0.0 };
             arithmetic.max(loaded).max(under_way) + 0.05 * (arithmetic + loaded) + from_afar
         }
     }
