@@ -11,7 +11,7 @@ use targets::Target;
 
 use crate::entry::{self, Run};
 use crate::function::Functions;
-use crate::{CodegenError, Module, lower, machine, parallel};
+use crate::{CodegenError, Module, lower, machine, order, parallel};
 
 /// The module's kernels and entries, optimised; only entries are seen from outside.
 pub(crate) fn linked<'l>(
@@ -20,6 +20,7 @@ pub(crate) fn linked<'l>(
     machine: &TargetMachine,
     llvm: &'l Context,
 ) -> Result<LlvmModule<'l>, CodegenError> {
+    order::keep_uses();
     let kernels = entry::kernels(module);
     let optimized: Vec<_> = kernels
         .par_iter()

@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::ptr::null;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
 
 use inkwell::llvm_sys::support::LLVMParseCommandLineOptions;
 use targets::InstructionOrder;
@@ -48,16 +48,27 @@ fn holders() -> MutexGuard<'static, Holders> {
     HOLDERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Lets bitcode keep the order of each value's uses, once for the process. LLVM's choices follow it (loops' induction
+/// variables among them): without it, a kernel that comes from bitcode is another one than what was optimised.
+pub(crate) fn keep_uses() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| parse_options(&["onnxc", "-preserve-bc-uselistorder"]));
+}
+
 /// The last setting of an option stands, in LLVM.
 fn tell_llvm(order: InstructionOrder) {
-    let words: &[&str] = match order {
+    parse_options(match order {
         InstructionOrder::AsWritten => &["onnxc", "-enable-misched=false"],
         InstructionOrder::TopDown => &["onnxc", "-enable-misched=true", "-misched-prera-direction=topdown"],
         InstructionOrder::BottomUp => &["onnxc", "-enable-misched=true", "-misched-prera-direction=bottomup"],
-    };
+    });
+}
+
+/// No module may be compiled meanwhile that would look at these options: who calls holds a lock, or is the first.
+fn parse_options(words: &[&str]) {
     let words: Vec<CString> = words.iter().filter_map(|word| CString::new(*word).ok()).collect();
     let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
     // SAFETY: the strings live until LLVM has read them, and no module is being compiled that would look at the
-    // options meanwhile: the caller holds the lock and nobody else an order.
+    // options meanwhile: `hold` calls with the lock while nobody has an order, `keep_uses` before anything is compiled.
     unsafe { LLVMParseCommandLineOptions(pointers.len() as i32, pointers.as_ptr(), null()) };
 }
