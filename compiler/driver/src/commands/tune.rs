@@ -26,6 +26,8 @@ pub struct Tuned {
     unit: String,
     /// Those of the model, the dearest first.
     kernels: Vec<Row>,
+    /// Other kernels of it, for which nothing was tried.
+    left_out: usize,
     /// What all kernels take by the default schedules and by those of the file, as often as the model runs them.
     default: f64,
     best: f64,
@@ -149,14 +151,6 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
             format!("stopped before its end; what was found is in `{}`", arguments.output.display());
         warnings.push(Diagnostic::warning(code::STOPPED, message).with_hint("the same command goes on"));
     }
-    if left_out > 0 && !stopped {
-        let message = format!(
-            "{left_out} of {} kernels keep their default schedules: nothing was tried",
-            kernels.len()
-        );
-        let hint = "a longer --budget, or more --trials, reaches more of them";
-        warnings.push(Diagnostic::warning(code::NOT_TUNED, message).with_hint(hint));
-    }
     let mut unit = String::new();
     let mut rows: Vec<Row> = Vec::new();
     for (kernel, tried) in kernels.iter().zip(tried) {
@@ -166,7 +160,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
         let about = kernel.workload.about();
         rows.push(Row { about, key: kernel.key.clone(), times: kernel.times, default, best, tried });
     }
-    let sum = |cost: fn(&Row) -> f64| rows.iter().map(|row| row.times as f64 * cost(row)).sum();
+    let sum = |cost: fn(&Row) -> f64| rows.iter().fold(0.0, |sum, row| sum + row.times as f64 * cost(row));
     Ok(Tuned {
         output: arguments.output.clone(),
         unit,
@@ -174,6 +168,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
         best: sum(|row| row.best),
         seconds: start.elapsed().as_secs_f64(),
         kernels: rows,
+        left_out,
         warnings,
         stopped,
     })
@@ -298,8 +293,17 @@ impl fmt::Display for Tuned {
                 row.tried.to_string(),
             ]
         };
+        if self.left_out > 0 {
+            let which =
+                if self.left_out == 1 { "kernel keeps its default" } else { "kernels keep their defaults" };
+            writeln!(
+                f,
+                "{} {which}: no trial was left; a longer --budget, or more --trials, reaches more",
+                self.left_out
+            )?;
+        }
         if self.kernels.is_empty() {
-            return writeln!(f, "no kernel was tuned");
+            return Ok(());
         }
         let rows: Vec<Vec<String>> = self.kernels.iter().map(row).collect();
         f.write_str(&table(&["kernel", ">times", ">default", ">best", ">gain", ">tried"], &rows))?;
