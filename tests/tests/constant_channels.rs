@@ -17,7 +17,7 @@ fn random_networks_give_the_same_bits_without_their_dead_channels() {
     let (mut zero, mut unread, mut narrower) = (0, 0, 0);
     for seed in 0..NETWORKS {
         let graph = random_cnn(seed);
-        let Some(eliminated) = eliminate(&graph, ConstantChannels::default()).unwrap() else { continue };
+        let Some(eliminated) = eliminate(&graph, ConstantChannels::default(), 1).unwrap() else { continue };
         assert_eq!(ir::verify(&eliminated.graph), Ok(()), "seed {seed}");
         narrower += 1;
         zero += eliminated.dropped.iter().map(|node| node.zero).sum::<usize>();
@@ -27,10 +27,52 @@ fn random_networks_give_the_same_bits_without_their_dead_channels() {
             let (all, fewer) = (ops::evaluate(&graph, &x), ops::evaluate(&eliminated.graph, &x));
             assert_eq!(numbers(&all), numbers(&fewer), "seed {seed}\n{}", ir::print_elided(&graph));
         }
-        assert!(eliminate(&graph, ConstantChannels::Kept).unwrap().is_none(), "seed {seed}");
+        assert!(eliminate(&graph, ConstantChannels::Kept, 1).unwrap().is_none(), "seed {seed}");
     }
     // The networks would prove little if there were nothing to drop.
     assert!(narrower > NETWORKS / 2 && zero > 200 && unread > 200, "{narrower}, {zero}, {unread}");
+}
+
+/// A convolution of which the last `zero` channels never get above zero, and one that reads it.
+fn with_dead_channels(channels: usize, zero: usize) -> ops::Graph {
+    let list = |value: &dyn Fn(usize) -> f32| {
+        (0..channels).map(|c| format!("{:?}", value(c))).collect::<Vec<_>>().join(", ")
+    };
+    let weights = list(&|c| if c < channels - zero { 1.0 + c as f32 / 8.0 } else { 0.0 });
+    let bias = list(&|c| if c < channels - zero { 0.5 } else { -1.0 });
+    let read = list(&|c| 1.0 + c as f32 / 16.0);
+    let pointwise = r#"{"window":{"strides":[1,1],"dilations":[1,1],"pads":[[0,0],[0,0]]},"group":1}"#;
+    ir::parse(&format!(
+        r#"graph @dead(%x "x": f32[1,1,2,2]) {{
+  %w "w" = constant f32[{channels},1,1,1] [{weights}]
+  %b "b" = constant f32[{channels}] [{bias}]
+  %c "conv" = conv {pointwise} %x, %w, %b : f32[1,{channels},2,2]
+  %r "relu" = relu %c : f32[1,{channels},2,2]
+  %v "v" = constant f32[2,{channels},1,1] [{read}, {read}]
+  %d "reader" = conv {pointwise} %r, %v : f32[1,2,2,2]
+  return %d "y"
+}}
+"#
+    ))
+    .unwrap()
+}
+
+#[test]
+fn channels_stay_where_fewer_are_no_fewer_vectors() {
+    let x = [Tensor::from_slice(vec![1, 1, 2, 2], &[0.5f32, -1.0, 2.0, 3.0])];
+    // Of 40 with some dead, by how many are taken at once: how many go.
+    for (zero, at_once, gone) in
+        [(6, 1, 6), (6, 4, 4), (6, 8, 6), (1, 4, 0), (1, 8, 0), (9, 8, 8), (39, 8, 38)]
+    {
+        let graph = with_dead_channels(40, zero);
+        let eliminated = eliminate(&graph, ConstantChannels::default(), at_once).unwrap();
+        let dropped = eliminated.as_ref().map_or(0, |eliminated| eliminated.dropped[0].channels);
+        assert_eq!(dropped, gone, "{zero} dead, {at_once} at once");
+        let Some(eliminated) = eliminated else { continue };
+        assert_eq!(numbers(&ops::evaluate(&graph, &x)), numbers(&ops::evaluate(&eliminated.graph, &x)));
+        let again = eliminate(&eliminated.graph, ConstantChannels::default(), at_once).unwrap();
+        assert!(again.is_none(), "{zero} dead, {at_once} at once");
+    }
 }
 
 /// Equal as numbers: of which sign a zero is does not matter, and a NaN is a NaN.
@@ -44,7 +86,7 @@ fn with_nothing_taken_for_granted_infinities_arrive_where_they_did() {
     let mut narrower = 0;
     for seed in 0..NETWORKS {
         let graph = random_cnn(seed);
-        let Some(eliminated) = eliminate(&graph, ConstantChannels::Exact).unwrap() else { continue };
+        let Some(eliminated) = eliminate(&graph, ConstantChannels::Exact, 1).unwrap() else { continue };
         narrower += 1;
         for special in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX] {
             let shape = &graph.node(graph.inputs()[0]).types[0].shape;

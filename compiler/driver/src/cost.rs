@@ -120,6 +120,12 @@ impl CostModel for TargetCost<'_> {
     fn short_of_memory(&self) -> bool {
         self.target.caches.is_empty()
     }
+
+    /// Sums are of 32 bits, whatever is summed. Where no lines are fetched, it makes no difference where a row begins.
+    fn channels_at_once(&self) -> usize {
+        let lanes = self.target.vector.bits as usize / 32;
+        if self.target.caches.is_empty() { 1 } else { lanes.max(1) }
+    }
 }
 
 /// The sources that are no stages of the definition itself.

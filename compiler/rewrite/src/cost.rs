@@ -11,6 +11,12 @@ pub trait CostModel {
     fn short_of_memory(&self) -> bool {
         false
     }
+
+    /// Channels that one instruction takes at once: with fewer of them than a multiple nothing is saved, and rows no
+    /// longer begin where a vector does.
+    fn channels_at_once(&self) -> usize {
+        1
+    }
 }
 
 /// A cost without a target: traffic, arithmetic, and a price for starting a kernel. The unit is one byte moved.
@@ -72,6 +78,10 @@ impl CostModel for InLayout<'_> {
             Some(layout) if layout != self.layout => cost * TOO_DEAR,
             _ => cost,
         }
+    }
+
+    fn channels_at_once(&self) -> usize {
+        self.cost.channels_at_once()
     }
 }
 

@@ -171,7 +171,7 @@ pub fn optimize(graph: &Graph, cost: &dyn CostModel, options: &Options) -> Resul
     let cost_before = prices(graph, cost).values().sum();
     let eliminated = match options.strategy {
         Strategy::Off => None,
-        _ => channels::eliminate(graph, options.channels)?,
+        _ => channels::eliminate(graph, options.channels, cost.channels_at_once())?,
     };
     let (graph, dropped, macs_saved) = match &eliminated {
         Some(eliminated) => (&eliminated.graph, eliminated.dropped.clone(), eliminated.macs_saved),

@@ -23,7 +23,7 @@ fn run(path: &Path) -> Result<(), Failed> {
     let exact = source.lines().any(|line| line == "// exact");
     let constants = if exact { ConstantChannels::Exact } else { ConstantChannels::default() };
     let graph: ops::Graph = ir::parse(&source).map_err(|err| format!("{}:{err}", path.display()))?;
-    let eliminated = eliminate(&graph, constants)?;
+    let eliminated = eliminate(&graph, constants, 1)?;
     if let Some(eliminated) = &eliminated {
         ir::verify(&eliminated.graph)?;
         for seed in 1..10 {
@@ -34,7 +34,7 @@ fn run(path: &Path) -> Result<(), Failed> {
             }
         }
         // Once is enough.
-        if let Some(again) = eliminate(&eliminated.graph, constants)? {
+        if let Some(again) = eliminate(&eliminated.graph, constants, 1)? {
             return Err(format!("the second time {:?} are dropped", again.dropped).into());
         }
     }

@@ -103,7 +103,7 @@ pub fn check(arguments: &cli::Check) -> Result<Checked, Diagnostics> {
 
 /// Multiply-accumulates of channels that are dropped.
 fn without_effect(graph: &ops::Graph) -> Result<u64, Diagnostic> {
-    match rewrite::channels::eliminate(graph, rewrite::ConstantChannels::default()) {
+    match rewrite::channels::eliminate(graph, rewrite::ConstantChannels::default(), 1) {
         Ok(eliminated) => Ok(eliminated.map_or(0, |eliminated| eliminated.macs_saved)),
         Err(error) => Err(Diagnostic::bug(error.to_string())),
     }

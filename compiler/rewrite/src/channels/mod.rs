@@ -77,14 +77,19 @@ pub struct Eliminated {
     pub macs_saved: u64,
 }
 
-/// Drops the channels of `graph` that have no effect on its outputs; `None` if there are none.
-pub fn eliminate(graph: &Graph, constants: ConstantChannels) -> Result<Option<Eliminated>, Error> {
+/// Drops the channels of `graph` that have no effect on its outputs; `None` if there are none. A tensor that
+/// nearly has a multiple of `at_once` channels then keeps as many ([`crate::CostModel::channels_at_once`]).
+pub fn eliminate(
+    graph: &Graph,
+    constants: ConstantChannels,
+    at_once: usize,
+) -> Result<Option<Eliminated>, Error> {
     if constants == ConstantChannels::Kept {
         return Ok(None);
     }
     let order = graph.order();
     let analysis = Analysis::of(graph, &order, constants);
-    let strands = Strands::of(graph, &order, &analysis, constants);
+    let strands = Strands::of(graph, &order, &analysis, constants, at_once);
     match strands.any_dropped() {
         true => drop::without(graph, &order, &analysis, &strands).map(Some),
         false => Ok(None),
