@@ -38,6 +38,7 @@ pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -
     let mut best = (f64::INFINITY, (1, 1));
     let near = near_blocks(flat, vector_axis, lanes, NEAR_SHARE, target);
     // A single row passes over a block once, and asks for the next one meanwhile.
+    let shared = shared_by_windows(flat, &loads, schedule);
     let widest = if rows == 1 { near } else { near_blocks(flat, vector_axis, lanes, 1, target) };
     for vectors in 1..=widest.min(columns).min(8) {
         let far = if vectors > near { FAR } else { 1.0 };
@@ -45,7 +46,8 @@ pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -
             let held = tile.next_multiple_of(block_rows) * vectors
                 + vectors * loads.vectors.min(parts)
                 + held_of_rows(&loads, tile, schedule, target);
-            if held > registers && (tile, vectors) != (1, 1) {
+            let windows = tile * vectors * (1 + shared);
+            if held.max(windows) > registers && (tile, vectors) != (1, 1) {
                 continue;
             }
             let tiles = |extent: usize, step: usize| {
@@ -76,6 +78,23 @@ fn held_of_rows(loads: &Loads, tile: usize, schedule: &Schedule, target: &Target
     let plain = loads.both + loads.row_operations == 0;
     let loaded = plain && schedule.lanes > 1 && !target.vector.lane_operand;
     if schedule.group == 1 && (target.vector.broadcast_operand || loaded) { 1 } else { 2 }
+}
+
+/// Values for each element of the tile that a window's columns read again, and that are held from one column to the next: of
+/// the columns between the places of two windows, those of which a window has several. A window of three columns that
+/// moves by two reads every second pixel twice, one of five columns every pixel.
+fn shared_by_windows(flat: &Flat, loads: &Loads, schedule: &Schedule) -> usize {
+    let Some(tile_axis) = schedule.tile_axis.filter(|_| loads.both > 0) else { return 0 };
+    let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)).unsigned_abs() as usize;
+    let of_axis = |axis: usize| {
+        let loads = flat.loads();
+        let shared = loads.iter().filter(|(_, address)| moves(address, axis) > 0).map(|(_, address)| {
+            let by_place = moves(address, tile_axis) / moves(address, axis);
+            flat.axes[axis].extent.saturating_sub(by_place).min(by_place)
+        });
+        shared.max().unwrap_or(0)
+    };
+    flat.axes_where(true).map(of_axis).max().unwrap_or(0)
 }
 
 /// The share of the second cache (a third) that a block of packed constants may take and leaves room for the next one and
