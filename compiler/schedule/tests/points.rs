@@ -449,6 +449,43 @@ fn seven_rows_go_by_four_of_three_vectors() {
     assert_eq!((default.tile, default.vectors), (4, 3));
 }
 
+/// The default of a depthwise convolution with `side` places each way, whose window of `kernel` columns and rows moves by
+/// `stride`.
+fn default_depthwise(side: usize, channels: usize, kernel: usize, stride: usize, name: &str) -> Schedule {
+    let at = |out, within| axis(out) * Expr::int(stride as i64) + axis(within);
+    let body = read(0, &[at(0, 3), at(1, 4), axis(2)]) * read(1, &[axis(3), axis(4), axis(2)]);
+    let stage = Stage::reduce(DType::F32, [side, side, channels], Fold::Sum, [kernel, kernel], body);
+    let read_side = (side - 1) * stride + kernel;
+    let operands =
+        vec![(f32s(&[read_side, read_side, channels]), false), (f32s(&[kernel, kernel, channels]), true)];
+    Space::new(&Case { stage, operands }.workload(), &Target::preset(name).unwrap())
+        .default_schedule()
+        .clone()
+}
+
+/// A pixel that two windows read is held from one column to the next, beside the sums.
+#[test]
+fn windows_go_by_as_many_pixels_as_registers_hold_with_what_they_share() {
+    let tile = |kernel, stride, name| default_depthwise(48, 96, kernel, stride, name).tile;
+    // Sixteen registers: of each place a sum, and a pixel or, by twos over five columns, two.
+    assert_eq!((tile(3, 1, "x86-64-v3"), tile(3, 2, "x86-64-v3"), tile(5, 2, "x86-64-v3")), (8, 8, 5));
+    // By threes over three columns nothing is shared.
+    assert!(tile(3, 3, "x86-64-v3") > 8);
+    assert_eq!(tile(3, 1, "cortex-a53"), 16);
+}
+
+/// Pixels are used up as they lie in memory; where a window has many rows that the first cache does not hold, or the second
+/// cache holds all, each row is read once, some channels at a time.
+#[test]
+fn depthwise_maps_are_gone_over_by_what_caches_hold() {
+    let order = |side, channels, kernel| {
+        let schedule = default_depthwise(side, channels, kernel, 1, "x86-64-v3");
+        schedule.order.into_iter().map(|one| if let Loop::Axis(axis) = one { axis } else { 9 }).collect()
+    };
+    let orders: [Vec<usize>; 4] = [order(28, 192, 3), order(28, 240, 5), order(7, 304, 3), order(28, 16, 5)];
+    assert_eq!(orders, [[0, 1, 2], [2, 0, 1], [2, 0, 1], [0, 1, 2]]);
+}
+
 /// What is measured by instructions or static cycles knows of no instruction cache.
 #[test]
 fn a_search_writes_out_no_more_than_an_instruction_cache_holds() {

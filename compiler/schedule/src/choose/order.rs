@@ -146,7 +146,8 @@ fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
             let step = extent.div_ceil(panels).next_multiple_of(unit);
             // Each panel goes over all constants again; without panels each block of constants goes over all rows.
             let (all, block) = vector.map_or((1, 1), |vector| steps(flat, schedule, vector));
-            let passes = |times: usize, bytes, constant| times as f64 * estimate::travel(bytes, constant, target);
+            let passes =
+                |times: usize, bytes, constant| times as f64 * estimate::travel(bytes, constant, target);
             let again = passes(extent.div_ceil(step) - 1, constants, true);
             if step < extent && again <= passes(all.div_ceil(block), activations, false) {
                 order.push(Loop::Panel { axis, step });

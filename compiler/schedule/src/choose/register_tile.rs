@@ -85,7 +85,8 @@ fn held_of_rows(loads: &Loads, tile: usize, schedule: &Schedule, target: &Target
 /// moves by two reads every second pixel twice, one of five columns every pixel.
 fn shared_by_windows(flat: &Flat, loads: &Loads, schedule: &Schedule) -> usize {
     let Some(tile_axis) = schedule.tile_axis.filter(|_| loads.both > 0) else { return 0 };
-    let moves = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)).unsigned_abs() as usize;
+    let moves =
+        |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)).unsigned_abs() as usize;
     let of_axis = |axis: usize| {
         let loads = flat.loads();
         let shared = loads.iter().filter(|(_, address)| moves(address, axis) > 0).map(|(_, address)| {
