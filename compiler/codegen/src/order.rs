@@ -72,3 +72,43 @@ fn parse_options(words: &[&str]) {
     // options meanwhile: `hold` calls with the lock while nobody has an order, `keep_uses` before anything is compiled.
     unsafe { LLVMParseCommandLineOptions(pointers.len() as i32, pointers.as_ptr(), null()) };
 }
+
+#[cfg(test)]
+mod tests {
+    use inkwell::context::Context;
+    use inkwell::memory_buffer::MemoryBuffer;
+    use inkwell::module::Module;
+    use inkwell::values::BasicValue;
+
+    use super::*;
+
+    /// The sums that use the function's argument, in the order of its list of uses.
+    fn users(module: &Module) -> Vec<String> {
+        let argument = module.get_function("f").unwrap().get_first_param().unwrap().into_int_value();
+        let uses = std::iter::successors(argument.get_first_use(), |one| one.get_next_use());
+        uses.map(|one| one.get_user().into_int_value().get_name().to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn bitcode_keeps_the_order_of_uses() {
+        keep_uses();
+        let context = Context::create();
+        let module = context.create_module("m");
+        let i32 = context.i32_type();
+        let function = module.add_function("f", i32.fn_type(&[i32.into()], false), None);
+        let argument = function.get_first_param().unwrap().into_int_value();
+        let builder = context.create_builder();
+        builder.position_at_end(context.append_basic_block(function, ""));
+        let sum = |name: &str, k| builder.build_int_add(argument, i32.const_int(k, false), name).unwrap();
+        let sums = [sum("a", 1), sum("b", 2), sum("c", 3)];
+        builder.build_return(Some(&sums[2])).unwrap();
+        // The first one last, as no reader would have it.
+        let first = sums[0].as_instruction().unwrap();
+        assert!(first.set_operand(0, i32.const_int(7, false)) && first.set_operand(0, argument));
+        let before = users(&module);
+        assert_eq!(before, ["a", "c", "b"]);
+        let bitcode = module.write_bitcode_to_memory();
+        let buffer = MemoryBuffer::create_from_memory_range_copy(bitcode.as_slice(), "");
+        assert_eq!(users(&Module::parse_bitcode_from_buffer(&buffer, &context).unwrap()), before);
+    }
+}
