@@ -101,7 +101,7 @@ pub fn check(arguments: &cli::Check) -> Result<Checked, Diagnostics> {
     })
 }
 
-/// Multiply-accumulates of channels that are dropped.
+/// Multiply-accumulates of channels without effect, of which a target may keep some.
 fn without_effect(graph: &ops::Graph) -> Result<u64, Diagnostic> {
     match rewrite::channels::eliminate(graph, rewrite::ConstantChannels::default(), 1) {
         Ok(eliminated) => Ok(eliminated.map_or(0, |eliminated| eliminated.macs_saved)),

@@ -60,16 +60,16 @@ pub(super) fn shared_out(flat: &Flat, schedule: &Schedule, target: &Target) -> V
     order
 }
 
-/// Rows of a window from which on each row of a map had better be read once, a vector's channels at a time, than once for
-/// every row of the window, all channels side by side (by depthwise convolutions on an AMD Zen 3).
+/// Rows of a window; with more than these each row of a map had better be read once, a vector's channels at a time, than
+/// once for every row of the window, all channels side by side (by depthwise convolutions on an AMD Zen 3).
 const SEVERAL: usize = 3;
 
 /// Whether the register tile is a part of a row that a window goes along: its pixels are used up, channel after channel,
 /// before the next ones, as they lie in memory. Where they come from caches that gains more than loading a window's weights
 /// for each tile costs: depthwise convolutions of 3x3 take half to two thirds of the time on an AMD Zen 3.
 fn slides_along_tile(flat: &Flat, schedule: &Schedule, target: &Target) -> bool {
-    let slides = |tile: usize| flat.axes_where(true).any(|axis| slides(flat, axis, tile));
-    !target.caches.is_empty() && schedule.lanes > 1 && schedule.tile_axis.is_some_and(slides)
+    let window = |tile: usize| flat.axes_where(true).any(|axis| slides(flat, axis, tile));
+    !target.caches.is_empty() && schedule.lanes > 1 && schedule.tile_axis.is_some_and(window)
 }
 
 /// The loops around the register tile, so that what is read again is still in a near cache.
