@@ -75,6 +75,21 @@ fn channels_stay_where_fewer_are_no_fewer_vectors() {
     }
 }
 
+/// Where rows of a map are fetched by lines, and not on a microcontroller.
+#[test]
+fn targets_with_caches_keep_whole_vectors() {
+    let saved = |name: &str| {
+        let model = onnxc::Model { sha256: String::new() };
+        let (target, options) = (Target::preset(name).unwrap(), Options::default());
+        let graph = with_dead_channels(40, 1);
+        let compiled =
+            onnxc::compile_graph(graph, model, "dead", &target, &options, &mut Watch::default()).unwrap();
+        compiled.metadata.macs_saved
+    };
+    assert_eq!((saved("x86-64-v3"), saved("cortex-a53")), (0, 0));
+    assert!(saved("cortex-m55") > 0 && saved("rv32imafc") > 0);
+}
+
 /// Equal as numbers: of which sign a zero is does not matter, and a NaN is a NaN.
 fn numbers(tensors: &[Tensor]) -> Vec<Vec<Option<f64>>> {
     let number = |value: f64| Some(value).filter(|value| !value.is_nan());

@@ -79,10 +79,6 @@ impl CostModel for InLayout<'_> {
             _ => cost,
         }
     }
-
-    fn channels_at_once(&self) -> usize {
-        self.cost.channels_at_once()
-    }
 }
 
 /// Operations on elements, over all stages.

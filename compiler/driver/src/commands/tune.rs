@@ -303,7 +303,7 @@ impl fmt::Display for Tuned {
             )?;
         }
         if self.kernels.is_empty() {
-            return Ok(());
+            return writeln!(f, "no kernel was tuned");
         }
         let rows: Vec<Vec<String>> = self.kernels.iter().map(row).collect();
         f.write_str(&table(&["kernel", ">times", ">default", ">best", ">gain", ">tried"], &rows))?;

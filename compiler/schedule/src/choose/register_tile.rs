@@ -37,8 +37,8 @@ pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -
     let (block_rows, parts) = block.map_or((1, 1), |block| (block.rows, lanes / block.columns));
     let mut best = (f64::INFINITY, (1, 1));
     let near = near_blocks(flat, vector_axis, lanes, NEAR_SHARE, target);
-    // A single row passes over a block once, and asks for the next one meanwhile.
     let shared = shared_by_windows(flat, &loads, schedule);
+    // A single row passes over a block once, and asks for the next one meanwhile.
     let widest = if rows == 1 { near } else { near_blocks(flat, vector_axis, lanes, 1, target) };
     for vectors in 1..=widest.min(columns).min(8) {
         let far = if vectors > near { FAR } else { 1.0 };
