@@ -44,10 +44,10 @@ pub struct KernelReport {
     pub modelled_cycles: u64,
     /// Why elements are moved that were computed already, if that is all it does.
     pub copies: Option<&'static str>,
-    /// Where its schedule comes from.
+    /// Where its schedules come from.
     pub chosen: Chosen,
-    /// What other schedules may be found for.
-    pub workload: Option<Workload>,
+    /// What other schedules may be found for: its stages.
+    pub workloads: Vec<Workload>,
 }
 
 /// Why a graph cannot be lowered for a target.

@@ -345,7 +345,10 @@ fn unrolled_axes(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<usize
     let vertical = |axis: usize| schedule.vector_axis != Some(axis);
     let loads = flat.loads();
     let moves = |axis: usize| {
-        let along = |address: &Affine, axis: usize| address.coefficient(&Expr::Axis(axis)) != 0;
+        // Rows of a ring are looked up.
+        let along = |address: &Affine, axis: usize| {
+            address.coefficient(&Expr::Axis(axis)) != 0 || address.hides(&Expr::Axis(axis))
+        };
         loads.iter().any(|(_, address)| along(address, axis) && along(address, tile_axis))
     };
     let together = lane_steps(flat, schedule, target).is_some();

@@ -43,7 +43,7 @@ pub fn emit(name: &str, flat: &Flat, schedule: &Schedule, target: &Target) -> Re
         blocks: vec![],
         stages: vec![schedule.clone()],
         estimate: Estimate::default(),
-        workload: None,
+        workloads: vec![],
         chosen: Chosen::Default,
     };
     drop_unused(&mut kernel);

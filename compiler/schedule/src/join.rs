@@ -1,9 +1,12 @@
 //! Nests put into one: each keeps loop variables and registers of its own, buffers are shared by what they stand for.
 
+use std::collections::BTreeMap;
+
 use loops::affine::Affine;
 use loops::{Access, Buffer, BufferId, Expr, LoopVar, Nest, Reg, Source, Stmt};
 
-use crate::{Argument, Kernel};
+use crate::workload::Around;
+use crate::{Argument, Chosen, Estimate, Kernel, Schedule, Workload};
 
 /// A nest under construction, from the kernels of a definition's stages.
 pub struct Joined {
@@ -17,13 +20,16 @@ pub struct Joined {
     /// Ids that are taken.
     loops: u32,
     registers: u32,
+    /// By stage, how it is arranged where it was first added: what is left over after whole blocks has no say.
+    stages: BTreeMap<usize, (Vec<Schedule>, Vec<Workload>, Chosen)>,
 }
 
 impl Joined {
     /// `places` says where each stage's result lies: in scratch, or in the nest's own.
     pub fn new(places: Vec<Argument>) -> Joined {
         let (buffers, arguments) = (Vec::new(), Vec::new());
-        Joined { buffers, arguments, places, parts: 1, part: None, loops: 0, registers: 0 }
+        let stages = BTreeMap::new();
+        Joined { buffers, arguments, places, parts: 1, part: None, loops: 0, registers: 0, stages }
     }
 
     /// A loop over `count` blocks, of which `block` writes the one whose number it is given. On several threads each
@@ -78,6 +84,7 @@ impl Joined {
         place: &Expr,
     ) -> Vec<Stmt> {
         let written = kernel.result_argument().map(|k| BufferId(k as u32));
+        self.stages.entry(stage).or_insert((kernel.stages, kernel.workloads, kernel.chosen));
         let buffers = kernel.nest.buffers.into_iter().zip(kernel.arguments);
         let moved = Moved {
             outer,
@@ -108,6 +115,28 @@ impl Joined {
             buffer.len *= self.parts;
         }
         (Nest { name: name.to_string(), buffers: self.buffers, body }, self.arguments)
+    }
+
+    /// As a kernel of all stages that were added, in loops that `body` has around them.
+    pub fn into_kernel(mut self, name: &str, body: Vec<Stmt>, estimate: Estimate) -> Kernel {
+        let (mut stages, mut workloads, mut chosen) = (Vec::new(), Vec::new(), Chosen::Default);
+        for (of_stage, lowered, from) in std::mem::take(&mut self.stages).into_values() {
+            stages.extend(of_stage);
+            workloads.extend(lowered);
+            chosen = chosen.and(from);
+        }
+        let (nest, arguments) = self.into_nest(name, body);
+        Kernel {
+            nest,
+            without_matrices: None,
+            in_place: vec![false; arguments.len()],
+            arguments,
+            blocks: vec![],
+            stages,
+            estimate,
+            workloads,
+            chosen,
+        }
     }
 
     /// The nest's buffer for one of a stage's kernel.
@@ -154,6 +183,31 @@ impl Joined {
             }
         }
     }
+}
+
+/// A part's kernel, which is written for one block, in loops over all of them, with what other stages leave as it is.
+pub(crate) fn alone(part: &Workload, kernel: Kernel) -> Kernel {
+    let stages = part.operands.iter().filter_map(|operand| match operand.source {
+        Source::Stage(k) => Some(k + 1),
+        _ => None,
+    });
+    let own = stages.max().unwrap_or(0);
+    let earlier = (0..own).map(|k| Argument::Source(Source::Stage(k)));
+    let mut joined = Joined::new(earlier.chain([Argument::Result]).collect());
+    let vars: Vec<LoopVar> = part.loops().iter().map(|_| joined.variable()).collect();
+    let rows = || part.loops().iter().zip(&vars).map(|(around, &var)| (around.axis, Expr::Loop(var)));
+    let outer: Vec<(LoopVar, Expr)> = rows().map(|(axis, row)| (Around::placeholder(axis), row)).collect();
+    let row =
+        |around: &Around| rows().find(|(axis, _)| *axis == around.axis).map_or(Expr::int(0), |(_, row)| row);
+    let place = part.place(row).to_expr();
+    let Kernel { estimate, nest: Nest { name, .. }, .. } = &kernel;
+    let (name, estimate) = (name.clone(), *estimate);
+    let mut body = joined.add(own, kernel, &outer, &place);
+    for (Around { extent, step, .. }, var) in part.loops().iter().zip(vars).rev() {
+        let (from, to) = (Expr::int(0), Expr::int(*extent as i64));
+        body = vec![Stmt::For { var, from, to, step: *step as i64, parallel: false, body }];
+    }
+    joined.into_kernel(&name, body, estimate)
 }
 
 /// How a kernel's statements become part of another nest.

@@ -48,6 +48,20 @@ pub(crate) fn check(schedule: &Schedule, flat: &Flat, target: &Target) -> Result
     }
 }
 
+/// What holds of a part of a larger nest besides: it is written into the nest's loops, and has no memory of its own.
+pub(crate) fn check_part(schedule: &Schedule) -> Result<(), Illegal> {
+    match schedule {
+        Schedule { parallel: true, .. } => illegal("it is parallel, and the kernel is a part of another"),
+        Schedule { winograd: Some(_), .. } => {
+            illegal("it goes through tiles, and the kernel is a part of another")
+        }
+        Schedule { matrix: Some(_), .. } => {
+            illegal("it multiplies matrices, and the kernel is a part of another")
+        }
+        _ => Ok(()),
+    }
+}
+
 fn illegal<T>(what: impl Into<String>) -> Result<T, Illegal> {
     Err(Illegal(what.into()))
 }

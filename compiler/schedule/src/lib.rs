@@ -31,7 +31,7 @@ pub use space::Space;
 pub use targets::instructions::Matrix;
 pub use tensorize::{Unfit, tensorize};
 pub use winograd::Winograd;
-pub use workload::Workload;
+pub use workload::{Around, Workload};
 
 use ir::DType;
 use loops::{Definition, Nest, Source, Stage};
@@ -93,21 +93,32 @@ pub struct Kernel {
     /// How each stage is arranged.
     pub stages: Vec<Schedule>,
     pub estimate: Estimate,
-    /// What was lowered, where that is one stage: it may be arranged by another schedule.
-    pub workload: Option<Workload>,
-    /// Where the schedule comes from.
+    /// What was lowered, stage by stage: each may be arranged by another schedule.
+    pub workloads: Vec<Workload>,
+    /// Where the schedules come from.
     pub chosen: Chosen,
 }
 
-/// Where a kernel's schedule comes from.
+/// Where a kernel's schedules come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Chosen {
     #[default]
     Default,
-    /// A record says so.
+    /// A record says so, of one stage at least.
     Record,
     /// A record has one that is not legal here; the default stands instead.
     Refused(Illegal),
+}
+
+impl Chosen {
+    /// Of a kernel that has another stage: what is refused is worth telling most.
+    fn and(self, other: Chosen) -> Chosen {
+        match (self, other) {
+            (refused @ Chosen::Refused(_), _) | (_, refused @ Chosen::Refused(_)) => refused,
+            (Chosen::Record, _) | (_, Chosen::Record) => Chosen::Record,
+            _ => Chosen::Default,
+        }
+    }
 }
 
 impl Kernel {
@@ -221,7 +232,7 @@ impl Schedule {
     ///
     /// Every schedule that passes is written correctly, so that one from anywhere (a file, a search) can do no harm.
     pub fn check(&self, workload: &Workload, target: &Target) -> Result<(), Illegal> {
-        legal::check(self, &workload.flat(), target)
+        workload.allows(self, &workload.flat(), target)
     }
 }
 
@@ -283,20 +294,26 @@ pub fn lower_with(
 ) -> Result<Kernel, math::Unsupported> {
     let workload = Workload::new(name, stage, operands, result);
     let flat = workload.flat();
+    let (schedule, chosen) = chosen(&workload, &flat, target, records);
+    Ok(Kernel { chosen, workloads: vec![workload], ..by(name, &flat, schedule, target)? })
+}
+
+/// The schedule that `records` have for a workload, or else the default one.
+fn chosen(workload: &Workload, flat: &flat::Flat, target: &Target, records: &Records) -> (Schedule, Chosen) {
     let recorded = (!records.is_empty()).then(|| records.schedule(&workload.key())).flatten();
-    let (schedule, chosen) = match recorded.map(|known| legal::check(known, &flat, target).map(|()| known)) {
+    match recorded.map(|known| workload.allows(known, flat, target).map(|()| known)) {
         Some(Ok(known)) => (known.clone(), Chosen::Record),
-        Some(Err(illegal)) => (choose::cheapest(&flat, target), Chosen::Refused(illegal)),
-        None => (choose::cheapest(&flat, target), Chosen::Default),
-    };
-    Ok(Kernel { chosen, workload: Some(workload), ..by(name, &flat, schedule, target)? })
+        Some(Err(illegal)) => (workload.default_schedule(flat, target), Chosen::Refused(illegal)),
+        None => (workload.default_schedule(flat, target), Chosen::Default),
+    }
 }
 
 /// Loops for a workload by a schedule from anywhere.
 pub fn lower_by(workload: &Workload, schedule: &Schedule, target: &Target) -> Result<Kernel, Refused> {
     let flat = workload.flat();
-    legal::check(schedule, &flat, target).map_err(Refused::Illegal)?;
-    by(&workload.name, &flat, schedule.clone(), target).map_err(Refused::Unsupported)
+    workload.allows(schedule, &flat, target).map_err(Refused::Illegal)?;
+    let kernel = by(&workload.name, &flat, schedule.clone(), target).map_err(Refused::Unsupported)?;
+    Ok(if workload.is_part() { join::alone(workload, kernel) } else { kernel })
 }
 
 /// The loops of a flattened stage by a schedule that is its own, or legal.
@@ -338,16 +355,14 @@ fn emit_everywhere(
     }
 }
 
-/// Loops for `stage` as a part of a larger nest, without memory of its own.
+/// Loops for one block of a workload that is part of a larger nest, without memory of its own.
 pub(crate) fn lower_part(
-    name: &str,
-    stage: &Stage,
-    operands: &[Operand],
-    result: &Destination,
+    part: Workload,
     target: &Target,
+    records: &Records,
 ) -> Result<Kernel, math::Unsupported> {
-    let flat = flat::Flat::new(stage, operands, result);
-    let schedule = Schedule { parallel: false, ..choose::default_schedule(&flat, target) };
-    let kernel = emit::emit(name, &flat, &schedule, target)?;
-    Ok(Kernel { estimate: estimate::of(&flat, &schedule, target), ..kernel })
+    let flat = part.flat();
+    let (schedule, chosen) = chosen(&part, &flat, target, records);
+    let kernel = by(&part.name, &flat, schedule, target)?;
+    Ok(Kernel { chosen, workloads: vec![part], ..kernel })
 }

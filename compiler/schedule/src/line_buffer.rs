@@ -6,23 +6,21 @@
 //! computed twice.
 
 use loops::affine::Affine;
-use loops::{Binary, Compare, Definition, Expr, LoopVar, Source, Stage, Stmt};
+use loops::{Compare, Definition, Expr, Source, Stage, Stmt};
 use targets::Target;
 
 use crate::choose::{self, WORTH_THREADS};
 use crate::estimate::{Modelled, travel};
 use crate::flat::Flat;
 use crate::join::Joined;
-use crate::{Argument, Chosen, Destination, Estimate, Kernel, Operand, Schedule, Unfit, View, lower_part};
-
-/// What stands for the row in a stage that is lowered for one.
-const ROW: LoopVar = LoopVar(u32::MAX);
+use crate::workload::Around;
+use crate::{Argument, Destination, Estimate, Kernel, Operand, Records, Unfit, View, Workload, lower_part};
 
 /// Loops for a chain of stages, each reading the one before at a window of rows that moves down: a depthwise
 /// convolution in its pointwise consumer, an expansion in its depthwise consumer, or all three.
 ///
 /// `rows` is the axis of all stages' domains that is walked; `operands` are the definition's, without its stages. The
-/// last stage is the only result, and goes to `result`.
+/// last stage is the only result, and goes to `result`. Each stage is arranged as `records` say, or else by default.
 pub fn line_buffer(
     name: &str,
     definition: &Definition,
@@ -30,6 +28,7 @@ pub fn line_buffer(
     operands: &[Operand],
     result: &Destination,
     target: &Target,
+    records: &Records,
 ) -> Result<Kernel, Unfit> {
     let estimate = estimate_lines(definition, rows, operands, result, target)?;
     let chain = Chain::new(definition, rows, operands, result, target)?;
@@ -37,7 +36,7 @@ pub fn line_buffer(
     let places = (0..last).map(Argument::Scratch).chain([Argument::Result]).collect();
     let height = chain.extent(last)?;
     let threads = if estimate.cycles(target) >= WORTH_THREADS { target.threads } else { 1 };
-    let mut writer = Writer { chain, joined: Joined::new(vec![]), schedules: vec![None; last + 1] };
+    let mut writer = Writer { name, chain, records, joined: Joined::new(vec![]) };
     let mut joined = Joined::new(places);
     let body = joined.shared_out(height, threads, |joined, from, to| {
         std::mem::swap(&mut writer.joined, joined);
@@ -45,18 +44,7 @@ pub fn line_buffer(
         std::mem::swap(&mut writer.joined, joined);
         body
     })?;
-    let (nest, arguments) = joined.into_nest(name, body);
-    Ok(Kernel {
-        in_place: vec![false; arguments.len()],
-        nest,
-        arguments,
-        blocks: vec![],
-        stages: writer.schedules.into_iter().flatten().collect(),
-        estimate,
-        chosen: Chosen::Default,
-        without_matrices: None,
-        workload: None,
-    })
+    Ok(joined.into_kernel(name, body, estimate))
 }
 
 /// What [`line_buffer`] would take.
@@ -73,7 +61,7 @@ pub fn estimate_lines(
     let bytes = |operand: &Operand| operand.len * operand.dtype.bytes();
     let weights: usize = operands.iter().filter(constant).map(bytes).sum();
     for (k, stage) in definition.stages.iter().enumerate() {
-        let (operands, result) = chain.around(k);
+        let (operands, result) = chain.beside(k);
         let flat = Flat::new(&chain.one_row(k), &operands, &result);
         let schedule = choose::default_schedule(&flat, target);
         let height = chain.extent(k)? as f64;
@@ -210,17 +198,15 @@ impl<'a> Chain<'a> {
         shape
     }
 
-    /// Where a row of a stage is kept.
-    fn slot(&self, stage: usize, row: Expr) -> Expr {
-        match self.windows.get(stage).map(|window| window.len()) {
-            None => row,
-            Some(1) => Expr::int(0),
-            Some(rows) => Expr::binary(Binary::Rem, row, Expr::int(rows)),
-        }
+    /// The loop over a stage's rows.
+    fn around(&self, stage: usize) -> Around {
+        let extent = self.definition.stages[stage].domain[self.rows];
+        let kept = self.windows.get(stage).map_or(extent, |window| (window.len() as usize).min(extent));
+        Around { axis: self.rows, extent, step: 1, kept }
     }
 
     /// What a stage reads from, and where it goes.
-    fn around(&self, stage: usize) -> (Vec<Operand>, Destination) {
+    fn beside(&self, stage: usize) -> (Vec<Operand>, Destination) {
         let mut operands = self.operands.to_vec();
         if let Some(before) = stage.checked_sub(1) {
             let shape = self.kept(before);
@@ -239,16 +225,16 @@ impl<'a> Chain<'a> {
         (operands, Destination { len: shape.iter().product(), view: View::contiguous(&shape) })
     }
 
-    /// The stage with one row, numbered [`ROW`]; the rows that it reads are looked up in their ring.
+    /// The stage with one row, numbered by [`Around::placeholder`]; the rows that it reads are looked up in their ring.
     fn one_row(&self, stage: usize) -> Stage {
         let mut one = self.definition.stages[stage].clone();
         one.domain[self.rows] = 1;
         let place = |expr: &Expr| {
             expr.rewrite(&mut |node| match node {
-                Expr::Axis(axis) if *axis == self.rows => Some(Expr::Loop(ROW)),
+                Expr::Axis(axis) if *axis == self.rows => Some(Expr::Loop(Around::placeholder(self.rows))),
                 Expr::Read { source: Source::Stage(before), index } => {
                     let mut index = index.clone();
-                    index[self.rows] = self.slot(*before, index[self.rows].clone());
+                    index[self.rows] = self.around(*before).slot(index[self.rows].clone());
                     Some(Expr::Read { source: Source::Stage(*before), index })
                 }
                 _ => None,
@@ -259,10 +245,10 @@ impl<'a> Chain<'a> {
 }
 
 struct Writer<'a> {
+    name: &'a str,
     chain: Chain<'a>,
+    records: &'a Records,
     joined: Joined,
-    /// Of each stage.
-    schedules: Vec<Option<Schedule>>,
 }
 
 impl Writer<'_> {
@@ -289,13 +275,19 @@ impl Writer<'_> {
 
     /// One row of a stage, lowered on its own and put into its place.
     fn row_of(&mut self, stage: usize, row: &Expr) -> Result<Vec<Stmt>, Unfit> {
-        let (operands, result) = self.chain.around(stage);
-        let one = self.chain.one_row(stage);
-        let kernel = lower_part("row", &one, &operands, &result, self.chain.target);
+        let (operands, result) = self.chain.beside(stage);
+        let part = Workload {
+            name: format!("{}.{}", self.name, stage + 1),
+            stage: self.chain.one_row(stage),
+            operands,
+            result,
+            around: Some(vec![self.chain.around(stage)]),
+        };
+        let place = part.place(|_| row.clone()).to_expr();
+        let kernel = lower_part(part, self.chain.target, self.records);
         let kernel = kernel.map_err(|error| Unfit(error.to_string()))?;
-        self.schedules[stage] = kernel.stages.first().cloned();
-        let place = self.chain.slot(stage, row.clone()) * Expr::int(result.view.strides[self.chain.rows]);
-        Ok(self.joined.add(stage, kernel, &[(ROW, row.clone())], &place))
+        let outer = [(Around::placeholder(self.chain.rows), row.clone())];
+        Ok(self.joined.add(stage, kernel, &outer, &place))
     }
 }
 

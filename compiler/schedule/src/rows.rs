@@ -14,12 +14,14 @@ pub use blocks::{default_blocks, row_axes};
 use crate::choose::WORTH_THREADS;
 use crate::join::Joined;
 use crate::math::Unsupported;
-use crate::{Argument, Block, Destination, Kernel, Operand, View, lower_part};
+use crate::workload::Around;
+use crate::{Argument, Block, Destination, Kernel, Operand, Records, View, Workload, lower_part};
 
 /// Loops for all stages of `definition`, whose last one is its only result, around them the `blocks`, outermost first.
 ///
 /// `None` where that is no such definition: it has several results, or a block is none of rows ([`row_axes`]).
-/// `operands` are the definition's, without its stages; `result` is where the last stage goes.
+/// `operands` are the definition's, without its stages; `result` is where the last stage goes. Each stage is arranged as
+/// `records` say, or else by default.
 pub fn lower_rows(
     name: &str,
     definition: &Definition,
@@ -27,6 +29,7 @@ pub fn lower_rows(
     operands: &[Operand],
     result: &Destination,
     target: &Target,
+    records: &Records,
 ) -> Result<Option<Kernel>, Unsupported> {
     let last = definition.stages.len() - 1;
     let axes = row_axes(definition);
@@ -34,29 +37,18 @@ pub fn lower_rows(
         return Ok(None);
     }
     let places = slots(definition).into_iter().map(Argument::Scratch).chain([Argument::Result]);
-    let (joined, schedules) = (Joined::new(places.collect()), Vec::new());
-    let mut rows = Rows { definition, blocks, operands, result, target, joined, schedules };
+    let joined = Joined::new(places.collect());
+    let mut rows = Rows { name, definition, blocks, operands, result, target, records, joined };
     let body = rows.level(&mut Vec::new())?;
-    let Rows { joined, mut schedules, .. } = rows;
-    schedules.sort_by_key(|(stage, _)| *stage);
-    let (nest, arguments) = joined.into_nest(name, body);
-    let in_place = arguments.iter().map(|argument| match argument {
+    let estimate = crate::estimate_rows(definition, operands, result, target);
+    let kernel = rows.joined.into_kernel(name, body, estimate);
+    let in_place = kernel.arguments.iter().map(|argument| match argument {
         Argument::Source(source) => operands
             .iter()
             .any(|operand| operand.source == *source && in_place(definition, blocks, operand, result)),
         _ => false,
     });
-    Ok(Some(Kernel {
-        in_place: in_place.collect(),
-        nest,
-        arguments,
-        blocks: blocks.to_vec(),
-        stages: schedules.into_iter().map(|(_, schedule)| schedule).collect(),
-        estimate: crate::estimate_rows(definition, operands, result, target),
-        without_matrices: None,
-        workload: None,
-        chosen: Default::default(),
-    }))
+    Ok(Some(Kernel { in_place: in_place.collect(), blocks: blocks.to_vec(), ..kernel }))
 }
 
 /// A block that has been entered.
@@ -69,19 +61,14 @@ struct Entered {
 }
 
 struct Rows<'a> {
+    name: &'a str,
     definition: &'a Definition,
     blocks: &'a [Block],
     operands: &'a [Operand],
     result: &'a Destination,
     target: &'a Target,
+    records: &'a Records,
     joined: Joined,
-    /// One a stage; what is left over after whole blocks has none of its own.
-    schedules: Vec<(usize, crate::Schedule)>,
-}
-
-/// What stands for a block's first row in a stage that is lowered for the block.
-fn placeholder(axis: usize) -> LoopVar {
-    LoopVar(u32::MAX - axis as u32)
 }
 
 /// Whether the stage differs from row to row along `axis`.
@@ -180,16 +167,27 @@ impl Rows<'_> {
         let shape = self.kept(number);
         let scratch = Destination { len: shape.iter().product(), view: View::contiguous(&shape) };
         let result = if last { self.result } else { &scratch };
-        let kernel = lower_part("rows", &self.one_block(number, entered), &operands, result, self.target)?;
-        if self.schedules.iter().all(|(known, _)| *known != number) {
-            self.schedules.extend(kernel.stages.iter().map(|schedule| (number, schedule.clone())));
-        }
-        let start = |place: Expr, block: &Entered| {
-            place + block.start.clone() * Expr::int(result.view.strides[block.axis])
+        let around = |block: &Entered| {
+            let extent = self.extent(block.axis) / block.rows * block.rows;
+            Around {
+                axis: block.axis,
+                extent,
+                step: block.rows,
+                kept: if last { extent } else { block.rows },
+            }
         };
-        let place = if last { entered.iter().fold(Expr::int(0), start) } else { Expr::int(0) };
+        let part = Workload {
+            name: format!("{}.{}", self.name, number + 1),
+            stage: self.one_block(number, entered),
+            operands,
+            result: result.clone(),
+            around: Some(entered.iter().map(around).collect()),
+        };
+        let start = |axis: usize| entered.iter().find(|block| block.axis == axis).map(|block| &block.start);
+        let place = part.place(|around| start(around.axis).cloned().unwrap_or(Expr::int(0))).to_expr();
+        let kernel = lower_part(part, self.target, self.records)?;
         let outer: Vec<(LoopVar, Expr)> =
-            entered.iter().map(|block| (placeholder(block.axis), block.start.clone())).collect();
+            entered.iter().map(|block| (Around::placeholder(block.axis), block.start.clone())).collect();
         Ok(self.joined.add(number, kernel, &outer, &place))
     }
 
@@ -200,7 +198,7 @@ impl Rows<'_> {
         let place = |expr: &Expr| {
             expr.rewrite(&mut |node| match node {
                 Expr::Axis(axis) if moving.iter().any(|block| block.axis == *axis) => {
-                    Some(Expr::Loop(placeholder(*axis)) + Expr::Axis(*axis))
+                    Some(Expr::Loop(Around::placeholder(*axis)) + Expr::Axis(*axis))
                 }
                 Expr::Read { source: Source::Stage(k), index } => {
                     let mut index = index.clone();

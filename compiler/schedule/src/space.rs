@@ -27,6 +27,7 @@ const MOST_WRITTEN: usize = 1 << 12;
 
 /// The schedules of one workload on one target.
 pub struct Space<'a> {
+    workload: Workload,
     flat: Flat,
     target: &'a Target,
     default: Schedule,
@@ -78,10 +79,13 @@ impl<'a> Space<'a> {
                 .find(|&w| fits(w))
         };
         let vectors = (0..flat.axes.len()).filter_map(|axis| Some((axis, along(axis)?))).collect();
-        let winograd = winograd::usual_forms(&flat, target);
-        let default = choose::cheapest(&flat, target);
-        let matrices = choose::matrix_forms(&flat, &choose::default_schedule(&flat, target), target);
-        Space { flat, target, default, vectors, winograd, matrices }
+        let default = workload.default_schedule(&flat, target);
+        let plain = choose::default_schedule(&flat, target);
+        let (winograd, matrices) = match workload.is_part() {
+            true => (vec![], vec![]),
+            false => (winograd::usual_forms(&flat, target), choose::matrix_forms(&flat, &plain, target)),
+        };
+        Space { workload: workload.clone(), flat, target, default, vectors, winograd, matrices }
     }
 
     /// The schedule that is taken where nothing else is known.
@@ -95,7 +99,7 @@ impl<'a> Space<'a> {
     }
 
     pub fn is_legal(&self, schedule: &Schedule) -> bool {
-        legal::check(schedule, &self.flat, self.target).is_ok()
+        self.workload.allows(schedule, &self.flat, self.target).is_ok()
     }
 
     /// Modelled cycles.

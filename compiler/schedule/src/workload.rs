@@ -1,12 +1,14 @@
 //! A stage with the places of what it reads and writes: all that a schedule is chosen for.
 
 use loops::affine::Affine;
-use loops::{BufferId, Expr, Stage};
+use loops::{Binary, BufferId, Expr, LoopVar, Stage};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use targets::Target;
 
 use crate::flat::Flat;
-use crate::{Destination, Operand};
+use crate::legal::{self, Illegal};
+use crate::{Destination, Operand, Schedule, choose, estimate};
 
 /// One stage to lower, complete in itself: it can be written to a file and lowered elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,37 @@ pub struct Workload {
     /// What the stage may read; it need not read all.
     pub operands: Vec<Operand>,
     pub result: Destination,
+    /// Of a stage that is a part of a larger nest: the loops around it, outermost first. `None`: a kernel of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub around: Option<Vec<Around>>,
+}
+
+/// A loop around a part, along an axis of which the stage has one block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Around {
+    pub axis: usize,
+    /// Rows of all blocks, and of one.
+    pub extent: usize,
+    pub step: usize,
+    /// Rows of the result that there is memory for: the ones beyond go where the first ones were.
+    pub kept: usize,
+}
+
+impl Around {
+    /// What stands for a block's first row in a stage that is computed a block at a time.
+    pub(crate) fn placeholder(axis: usize) -> LoopVar {
+        LoopVar(u32::MAX - axis as u32)
+    }
+
+    /// Where the block from `row` on lies among the rows that are kept.
+    pub(crate) fn slot(&self, row: Expr) -> Expr {
+        match self.kept {
+            kept if kept == self.step => Expr::int(0),
+            kept if kept == self.extent => row,
+            kept => Expr::binary(Binary::Rem, row, Expr::int(kept as i64)),
+        }
+    }
 }
 
 /// What two workloads share that are the same kernel.
@@ -33,6 +66,8 @@ struct Canonical<'a> {
     folded: ir::DType,
     /// By first use: element type, and whether it is known at compile time.
     operands: Vec<(ir::DType, bool)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    around: Option<&'a [Around]>,
 }
 
 /// Elements and axes that a workload may have: beyond any model, and within what can be computed with.
@@ -42,7 +77,53 @@ const MOST_AXES: usize = 32;
 impl Workload {
     pub fn new(name: &str, stage: &Stage, operands: &[Operand], result: &Destination) -> Workload {
         let (stage, result) = (stage.clone(), result.clone());
-        Workload { name: name.to_owned(), stage, operands: operands.to_vec(), result }
+        Workload { name: name.to_owned(), stage, operands: operands.to_vec(), result, around: None }
+    }
+
+    /// Whether it is a part of a larger nest, with no memory or threads of its own.
+    pub(crate) fn is_part(&self) -> bool {
+        self.around.is_some()
+    }
+
+    /// The loops around a part.
+    pub(crate) fn loops(&self) -> &[Around] {
+        self.around.as_deref().unwrap_or_default()
+    }
+
+    /// The schedule that is taken where nothing else is known.
+    pub(crate) fn default_schedule(&self, flat: &Flat, target: &Target) -> Schedule {
+        match self.is_part() {
+            true => Schedule { parallel: false, ..choose::default_schedule(flat, target) },
+            false => choose::cheapest(flat, target),
+        }
+    }
+
+    /// Whether `schedule` is right for the workload, whose stage is `flat`.
+    pub(crate) fn allows(&self, schedule: &Schedule, flat: &Flat, target: &Target) -> Result<(), Illegal> {
+        legal::check(schedule, flat, target)?;
+        if self.is_part() { legal::check_part(schedule) } else { Ok(()) }
+    }
+
+    /// What all of it takes by the default schedule, by the target's cost model.
+    pub fn modelled_cycles(&self, target: &Target) -> f64 {
+        let flat = self.flat();
+        let blocks: usize = self.loops().iter().map(|around| around.extent / around.step).product();
+        let schedule = self.default_schedule(&flat, target);
+        blocks as f64 * estimate::of(&flat, &schedule, target).cycles(target)
+    }
+
+    /// Elements of the result that are written.
+    pub fn written(&self) -> usize {
+        let kept = |around: &Around| around.kept / around.step;
+        self.stage.ty().elements() * self.loops().iter().map(kept).product::<usize>()
+    }
+
+    /// Where the block that the placeholders stand for goes: how far behind the result's first place.
+    pub(crate) fn place(&self, row: impl Fn(&Around) -> Expr) -> Affine {
+        self.loops().iter().fold(Affine::constant(0), |place, around| {
+            let stride = self.result.view.strides[around.axis];
+            place.plus(&Affine::of(&around.slot(row(around))), stride)
+        })
     }
 
     pub(crate) fn flat(&self) -> Flat {
@@ -72,18 +153,21 @@ impl Workload {
                 .map(|buffer| &flat.operands[buffer.0 as usize])
                 .map(|operand| (operand.dtype, operand.constant))
                 .collect(),
+            around: self.around.as_deref(),
         };
         // Plain data always serialises.
         let text = serde_json::to_string(&canonical).unwrap_or_default();
         hexadecimal(&Sha256::digest(text.as_bytes()))
     }
 
-    /// The kernel in a few words: `conv: f32 1x56x56x64 over 3x3x64`.
+    /// The kernel in a few words: `conv: f32 1x56x56x64 over 3x3x64`; of a part with the number of its blocks.
     pub fn about(&self) -> String {
         let by = |extents: &[usize]| extents.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         let Stage { dtype, domain, reduction, .. } = &self.stage;
         let over = if reduction.is_empty() { String::new() } else { format!(" over {}", by(reduction)) };
-        format!("{}: {dtype} {}{over}", self.name, by(domain))
+        let blocks: Vec<usize> = self.loops().iter().map(|around| around.extent / around.step).collect();
+        let blocks = if blocks.is_empty() { String::new() } else { format!(", {} times", by(&blocks)) };
+        format!("{}: {dtype} {}{over}{blocks}", self.name, by(domain))
     }
 
     /// Whether the stage is well formed: its axes, sources and indices are there and of the right number, and the result
@@ -109,11 +193,37 @@ impl Workload {
             return Err(format!("a buffer of no element, or more than {MOST_ELEMENTS}"));
         }
         let extents: Vec<usize> = extents().copied().collect();
-        if !within(self.result.view.offset, &self.result.view.strides, domain, self.result.len) {
+        self.loops_around()?;
+        let mut written = domain.clone();
+        for Around { axis, kept, step, .. } in self.loops() {
+            written[*axis] += kept - step;
+        }
+        if !within(self.result.view.offset, &self.result.view.strides, &written, self.result.len) {
             return Err("the result leaves its buffer".to_owned());
         }
         self.expression(body, &extents, false)?;
         finish.iter().try_for_each(|finish| self.expression(finish, domain, true))
+    }
+
+    /// Whether the loops around a part are such loops: each over an axis of its own, in whole blocks.
+    fn loops_around(&self) -> Result<(), String> {
+        for (k, Around { axis, extent, step, kept }) in self.loops().iter().enumerate() {
+            let known = self.loops()[..k].iter().any(|other| other.axis == *axis);
+            let whole = |rows: usize| (*step..=MOST_ELEMENTS).contains(&rows) && rows.is_multiple_of(*step);
+            if known || *step == 0 || !whole(*extent) || !whole(*kept) || kept > extent {
+                return Err(format!(
+                    "the loop around axis {axis}, over {extent} by {step}, of which {kept} are kept"
+                ));
+            }
+            if self.stage.domain.get(*axis).is_none_or(|rows| rows > step) {
+                return Err(format!("a loop by {step} around axis {axis}, which has more than that"));
+            }
+        }
+        let rows = self.loops().iter().try_fold(1_usize, |rows, around| rows.checked_mul(around.extent));
+        match rows {
+            Some(0..=MOST_ELEMENTS) => Ok(()),
+            _ => Err(format!("loops around a stage of more than {MOST_ELEMENTS} rows")),
+        }
     }
 
     fn expression(&self, expr: &Expr, extents: &[usize], folded: bool) -> Result<(), String> {
@@ -134,6 +244,7 @@ impl Workload {
                     }
                 }
                 Expr::Folded if !folded => Some("a body that reads what is folded".to_owned()),
+                Expr::Loop(var) if self.loops().iter().any(|a| Around::placeholder(a.axis) == *var) => None,
                 Expr::Loop(_)
                 | Expr::Reg(_)
                 | Expr::Load { .. }

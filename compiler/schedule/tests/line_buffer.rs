@@ -1,8 +1,11 @@
 //! Chains of convolutions through line buffers, against their definitions: only rows of what lies between exist.
 
 use ir::{DType, Tensor, TensorType};
-use loops::{Access, Definition, Expr, Fold, Source, Stage, evaluate, interpret};
-use schedule::{Argument, Destination, Operand, View, line_buffer};
+use loops::{Access, Definition, Expr, Fold, Source, Stage, evaluate, interpret, verify};
+use schedule::{
+    Argument, Around, Chosen, Destination, Kernel, Operand, Records, Schedule, Space, View, Workload,
+    line_buffer, lower_by,
+};
 use targets::Target;
 
 const WIDTH: usize = 7;
@@ -44,7 +47,7 @@ fn whole(definition: &Definition) -> Destination {
     Destination { view: View::contiguous(&ty.shape), len: ty.elements() }
 }
 
-/// Runs the chain through line buffers; gives the elements of each of them.
+/// Runs the chain through line buffers by the default schedules, and by others; gives the elements of each of them.
 fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
     let expected = evaluate(definition, &operands.iter().collect::<Vec<_>>()).remove(0);
     let described: Vec<Operand> = operands
@@ -59,7 +62,51 @@ fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
         })
         .collect();
     let target = Target::preset(on).unwrap();
-    let kernel = line_buffer("chain", definition, 0, &described, &whole(definition), &target).unwrap();
+    let lowered = |records: &Records| {
+        line_buffer("chain", definition, 0, &described, &whole(definition), &target, records).unwrap()
+    };
+    let kernel = lowered(&Records::NONE);
+    assert_eq!((&kernel.chosen, kernel.workloads.len()), (&Chosen::Default, definition.stages.len()));
+    let mut random = fastrand::Rng::with_seed(5);
+    for _ in 0..4 {
+        let mut records = Records::default();
+        for part in &kernel.workloads {
+            let point = Space::new(part, &target).sample(&mut random);
+            assert_eq!(rows_alone(part, &lower_by(part, &point, &target).unwrap(), operands), {
+                let default = Space::new(part, &target).default_schedule().clone();
+                rows_alone(part, &lower_by(part, &default, &target).unwrap(), operands)
+            });
+            records.insert(part.key(), point);
+        }
+        let other = lowered(&records);
+        assert_eq!(other.chosen, Chosen::Record);
+        assert!(
+            other
+                .workloads
+                .iter()
+                .zip(&other.stages)
+                .all(|(part, by)| records.schedule(&part.key()) == Some(by))
+        );
+        assert_eq!(interpreted(&other, operands).to_f64s(), expected.to_f64s(), "on {on}:\n{}", other.nest);
+    }
+    assert_eq!(interpreted(&kernel, operands).to_f64s(), expected.to_f64s(), "on {on}:\n{}", kernel.nest);
+    let rings = kernel.nest.buffers.iter().filter(|buffer| buffer.access == Access::Scratch);
+    rings.map(|ring| ring.len).collect()
+}
+
+/// All rows of a stage, as a search measures it: what is read of the stage before is some numbers. It holds together, and
+/// gives all that the chain would keep.
+fn rows_alone(part: &Workload, kernel: &Kernel, operands: &[Tensor]) -> Vec<f64> {
+    assert_eq!(part.check(), Ok(()));
+    let result = kernel.result_argument().unwrap();
+    assert_eq!(kernel.nest.buffers[result].len, part.written());
+    let text = serde_json::to_string(part).unwrap();
+    assert_eq!(&serde_json::from_str::<Workload>(&text).unwrap(), part);
+    interpreted(kernel, operands).to_f64s()
+}
+
+/// What the kernel writes; of what it does not, there are no numbers.
+fn interpreted(kernel: &Kernel, operands: &[Tensor]) -> Tensor {
     let nan = |len: usize| Tensor::from_slice([len], &vec![f32::NAN; len]);
     let mut buffers: Vec<Tensor> = kernel
         .arguments
@@ -70,15 +117,14 @@ fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
             Argument::Packed { source: Source::Operand(k), packing } => {
                 evaluate(packing, &[&operands[*k].reshaped([operands[*k].ty.elements()])]).remove(0)
             }
+            Argument::Source(Source::Stage(k)) => values(&[buffer.len], *k),
             Argument::Result | Argument::Scratch(_) => nan(buffer.len),
             other => panic!("{other:?}"),
         })
         .collect();
+    verify(&kernel.nest, &()).unwrap_or_else(|error| panic!("{error}\n{}", kernel.nest));
     interpret(&kernel.nest, &mut buffers, &()).unwrap_or_else(|error| panic!("{error}\n{}", kernel.nest));
-    let result = kernel.arguments.iter().position(|argument| matches!(argument, Argument::Result)).unwrap();
-    assert_eq!(buffers[result].to_f64s(), expected.to_f64s(), "on {on}:\n{}", kernel.nest);
-    let rings = kernel.nest.buffers.iter().filter(|buffer| buffer.access == Access::Scratch);
-    rings.map(|ring| ring.len).collect()
+    buffers.swap_remove(kernel.result_argument().unwrap())
 }
 
 const MACHINES: [&str; 3] = ["x86-64-v4", "neoverse-n1", "cortex-m4f"];
@@ -143,6 +189,49 @@ fn a_stage_that_reads_all_rows_is_refused() {
     };
     let target = Target::preset("x86-64-v3").unwrap();
     let definition = Definition::of(stages);
-    let error = line_buffer("k", &definition, 0, &[operand], &whole(&definition), &target).unwrap_err();
+    let error = line_buffer("k", &definition, 0, &[operand], &whole(&definition), &target, &Records::NONE)
+        .unwrap_err();
     assert_eq!(error.to_string(), "stage 1 does not read stage 0 at a window of rows");
+}
+
+#[test]
+fn loops_that_a_part_cannot_stand_in_are_refused() {
+    let stage = depthwise(Source::Operand(0), 1, 9, 1, 20);
+    let operand = |k: usize, shape: &[usize]| Operand {
+        source: Source::Operand(k),
+        dtype: DType::F32,
+        view: View::contiguous(shape),
+        len: shape.iter().product(),
+        constant: k > 0,
+    };
+    let (first, second) = (stage, pointwise(Source::Stage(0), 2, [9, WIDTH, 20], 8));
+    let definition = Definition::of(vec![first, second]);
+    let operands = [operand(0, &[9, WIDTH, 20]), operand(1, &[3, 3, 20]), operand(2, &[20, 8])];
+    let target = Target::preset("x86-64-v3").unwrap();
+    let place = whole(&definition);
+    let kernel = line_buffer("chain", &definition, 0, &operands, &place, &target, &Records::NONE).unwrap();
+    let part = kernel.workloads.last().unwrap();
+    let refused = |change: &dyn Fn(&mut Around)| {
+        let mut changed = part.clone();
+        changed.around.iter_mut().flatten().for_each(change);
+        changed.check().unwrap_err()
+    };
+    let row = &part.around.as_ref().unwrap()[0];
+    assert_eq!((row.axis, row.extent, row.step, row.kept), (0, 9, 1, 9));
+    assert!(refused(&|around| around.axis = 7).contains("axis 7"));
+    assert!(refused(&|around| around.step = 0).contains("by 0"));
+    assert!(refused(&|around| around.step = 2).contains("by 2"), "rows left over");
+    assert!(refused(&|around| around.kept = 10).contains("10 are kept"), "more than there are");
+    assert!(refused(&|around| (around.extent, around.kept) = (10, 10)).contains("leaves its buffer"));
+    assert!(refused(&|around| around.extent = usize::MAX).contains("loop around axis 0"));
+    let without = Workload { around: None, ..kernel.workloads[0].clone() };
+    assert_eq!(without.check(), Err("what only nests have".to_owned()), "a row, and no loop that it is of");
+    // What has memory or threads of its own is no part of another kernel.
+    let default = Space::new(part, &target).default_schedule().clone();
+    let parallel = Schedule { parallel: true, ..default };
+    let threads = Target { threads: 2, ..target.clone() };
+    assert!(parallel.check(part, &threads).unwrap_err().0.contains("part of another"));
+    let alone = Workload { around: None, ..part.clone() };
+    assert_eq!((alone.check(), parallel.check(&alone, &threads)), (Ok(()), Ok(())));
+    assert_ne!(alone.key(), part.key());
 }

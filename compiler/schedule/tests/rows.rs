@@ -1,8 +1,11 @@
 //! Which definitions become one nest over rows, how much memory of its own that takes, and what it may write over.
 
-use ir::DType;
-use loops::{Access, Definition, Expr, Fold, Source, Stage};
-use schedule::{Argument, Block, Destination, Kernel, Operand, View, default_blocks, lower_rows, row_axes};
+use ir::{DType, Tensor};
+use loops::{Access, Definition, Expr, Fold, Source, Stage, evaluate, interpret, verify};
+use schedule::{
+    Argument, Block, Chosen, Destination, Kernel, Operand, Records, Space, View, default_blocks, lower_by,
+    lower_rows, row_axes,
+};
 use targets::Target;
 
 const ROWS: usize = 256;
@@ -38,9 +41,18 @@ fn place() -> Destination {
 }
 
 fn lowered(definition: &Definition, blocks: &[Block], target: &Target) -> Option<Kernel> {
+    lowered_with(definition, blocks, target, &Records::NONE)
+}
+
+fn lowered_with(
+    definition: &Definition,
+    blocks: &[Block],
+    target: &Target,
+    records: &Records,
+) -> Option<Kernel> {
     let Destination { view, len } = place();
     let operand = Operand { source: Source::Operand(0), dtype: DType::F32, view, len, constant: false };
-    lower_rows("rows", definition, blocks, &[operand], &place(), target).unwrap()
+    lower_rows("rows", definition, blocks, &[operand], &place(), target, records).unwrap()
 }
 
 fn scratch(kernel: &Kernel) -> Vec<usize> {
@@ -99,4 +111,64 @@ fn the_result_writes_over_what_its_own_rows_alone_read() {
     let other = centred(Expr::int(ROWS as i64 - 1) - Expr::Axis(0));
     assert!(!in_place(&other, &block), "the row that is read was written over already");
     assert!(in_place(&other, &[]), "all sums are done before anything is written");
+}
+
+/// What the kernel writes, of one operand and of stages that are left as they are.
+fn interpreted(kernel: &Kernel, input: &Tensor) -> Tensor {
+    let buffers = kernel.arguments.iter().zip(&kernel.nest.buffers);
+    let mut buffers: Vec<Tensor> = buffers
+        .map(|(argument, buffer)| match argument {
+            Argument::Source(Source::Operand(_)) => input.clone(),
+            Argument::Source(_) => Tensor::from_slice([buffer.len], &vec![2.0_f32; buffer.len]),
+            Argument::Result | Argument::Scratch(_) => {
+                Tensor::from_slice([buffer.len], &vec![f32::NAN; buffer.len])
+            }
+            Argument::Packed { .. } => panic!("nothing is constant"),
+        })
+        .collect();
+    verify(&kernel.nest, &()).unwrap_or_else(|error| panic!("{error}\n{}", kernel.nest));
+    interpret(&kernel.nest, &mut buffers, &()).unwrap_or_else(|error| panic!("{error}\n{}", kernel.nest));
+    buffers.swap_remove(kernel.result_argument().unwrap())
+}
+
+#[test]
+fn every_stage_is_arranged_as_its_record_says() {
+    // Small integers: sums are exact in every order.
+    let numbers: Vec<f32> = (0..ROWS * COLUMNS).map(|k| (k * 37 % 9) as f32 - 4.0).collect();
+    let input = Tensor::from_slice([ROWS * COLUMNS], &numbers);
+    let image = input.reshaped([ROWS, COLUMNS]);
+    let definition = centred(Expr::Axis(0));
+    let expected = evaluate(&definition, &[&image]).remove(0).to_f64s();
+    let mut random = fastrand::Rng::with_seed(3);
+    for (name, step) in [("x86-64-v3", 48), ("cortex-m4f", 1)] {
+        let (target, blocks) = (target(name), [Block { axis: 0, step }]);
+        let kernel = lowered(&definition, &blocks, &target).unwrap();
+        assert_eq!((&kernel.chosen, kernel.workloads.len()), (&Chosen::Default, 2));
+        let mut records = Records::default();
+        for part in &kernel.workloads {
+            assert_eq!(part.check(), Ok(()));
+            let space = Space::new(part, &target);
+            let alone = |schedule| interpreted(&lower_by(part, schedule, &target).unwrap(), &input);
+            let point = space.sample(&mut random);
+            let (by_default, by_point) = (alone(space.default_schedule()), alone(&point));
+            assert!(by_default.data == by_point.data, "{name}: {point:?}");
+            // What is left over after whole blocks is none of the part's.
+            let elements = ROWS / step * step * part.stage.domain[1];
+            let last = part.stage.domain[1] == COLUMNS;
+            let numbers = by_default.to_f64s().into_iter().filter(|number| !number.is_nan());
+            assert_eq!((part.written(), numbers.count()), {
+                let kept = if last { elements } else { step };
+                (kept, kept)
+            });
+            records.insert(part.key(), point);
+        }
+        let other = lowered_with(&definition, &blocks, &target, &records).unwrap();
+        assert_eq!(other.chosen, Chosen::Record, "{name}");
+        for (part, by) in other.workloads.iter().zip(&other.stages) {
+            assert_eq!(records.schedule(&part.key()), Some(by), "{name}");
+        }
+        for kernel in [kernel, other] {
+            assert!(interpreted(&kernel, &input).to_f64s() == expected, "{name}:\n{}", kernel.nest);
+        }
+    }
 }

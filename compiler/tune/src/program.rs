@@ -64,7 +64,7 @@ impl Program {
                     let packed = loops::evaluate(packing, &[&filled(operand(workload, source)?)]).remove(0);
                     Place::Weights { offset: add(&mut weights, &packed) }
                 }
-                Argument::Result if workload.stage.ty().elements() == buffer.len => {
+                Argument::Result if workload.written() == buffer.len => {
                     outputs.push(ty);
                     Place::Output { index: 0, offset: 0 }
                 }

@@ -14,7 +14,7 @@ use crate::cost::TargetCost;
 use crate::diagnostic::{Diagnostic, Diagnostics, code};
 use crate::engine;
 use crate::execute;
-use crate::lower::{self, KernelReport};
+use crate::lower;
 use crate::problems;
 use crate::records;
 use crate::table::{grouped, table};
@@ -227,19 +227,21 @@ fn kernels(
     let lowered =
         lower::lower(&optimized.graph, target, &name).map_err(|error| compile::declined(&error, target))?;
     let mut found: BTreeMap<String, Kernel> = BTreeMap::new();
-    for KernelReport { workload, modelled_cycles, .. } in lowered.kernels {
-        let Some(workload) = workload else { continue };
+    for workload in lowered.kernels.into_iter().flat_map(|kernel| kernel.workloads) {
         let wanted = |part: &String| workload.about().contains(part.as_str());
         if !arguments.kernels.is_empty() && !arguments.kernels.iter().any(wanted) {
             continue;
         }
         let key = workload.key();
-        let new = Kernel { key: key.clone(), workload, times: 0, cycles: modelled_cycles as f64 };
-        found.entry(key).or_insert(new).times += 1;
+        let kernel = found.entry(key.clone()).or_insert_with(|| {
+            let cycles = workload.modelled_cycles(target);
+            Kernel { key, workload, times: 0, cycles }
+        });
+        kernel.times += 1;
     }
     if found.is_empty() {
         let message = match arguments.kernels.is_empty() {
-            true => "the model has no kernel of one stage, which a schedule could be found for".to_owned(),
+            true => "the model has no kernel that a schedule could be found for".to_owned(),
             false => format!("no kernel of the model has {} in its name", arguments.kernels.join(" or ")),
         };
         let hint = "`onnxc explain MODEL` lists the kernels";

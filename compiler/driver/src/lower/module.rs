@@ -131,7 +131,7 @@ impl<'t> Lowering<'_, 't> {
                 modelled_cycles: call.kernel.estimate.cycles(self.target).round() as u64,
                 copies: call.copies,
                 chosen: call.kernel.chosen.clone(),
-                workload: call.kernel.workload.clone(),
+                workloads: call.kernel.workloads.clone(),
             });
         }
         let input_type = |&id: &ir::NodeId| {

@@ -232,8 +232,8 @@ impl<'g, 't> Lowering<'g, 't> {
         };
         let schedule = |lowering: &Self, sources: &[(Source, Located)]| {
             let described = lowering.described(sources);
-            let target = lowering.target;
-            schedule::lower_rows(&op.label(), definition, &blocks, &described, &destination, target)
+            let (target, records) = (lowering.target, lowering.records);
+            schedule::lower_rows(&op.label(), definition, &blocks, &described, &destination, target, records)
                 .map_err(|unsupported| lowering.unsupported(id, &unsupported))
         };
         self.on_vectors(sources, operands, &schedule)
@@ -252,8 +252,10 @@ impl<'g, 't> Lowering<'g, 't> {
         let destination = self.destination(place);
         let schedule = |lowering: &Self, sources: &[(Source, Located)]| {
             let described = lowering.described(sources);
-            let (name, target) = (op.label(), lowering.target);
-            Ok(schedule::line_buffer(&name, definition, rows, &described, &destination, target).ok())
+            let (name, target, records) = (op.label(), lowering.target, lowering.records);
+            let kernel =
+                schedule::line_buffer(&name, definition, rows, &described, &destination, target, records);
+            Ok(kernel.ok())
         };
         self.on_vectors(sources, operands, &schedule)
     }

@@ -68,7 +68,7 @@ pub(crate) fn lower(
         stages: vec![],
         estimate: Default::default(),
         without_matrices: None,
-        workload: None,
+        workloads: vec![],
         chosen: Default::default(),
     }))
 }
