@@ -1,6 +1,6 @@
 //! Chains of convolutions through line buffers, against their definitions: only rows of what lies between exist.
 
-use ir::{DType, Tensor, TensorType};
+use ir::{DType, Tensor};
 use loops::{Access, Definition, Expr, Fold, Source, Stage, evaluate, interpret, verify};
 use schedule::{
     Argument, Around, Chosen, Destination, Kernel, Operand, Records, Schedule, Space, View, Workload,
@@ -41,6 +41,16 @@ fn images(shapes: &[&[usize]]) -> Vec<Tensor> {
     shapes.iter().enumerate().map(|(k, shape)| values(shape, k)).collect()
 }
 
+fn operand(k: usize, shape: &[usize]) -> Operand {
+    Operand {
+        source: Source::Operand(k),
+        dtype: DType::F32,
+        view: View::contiguous(shape),
+        len: shape.iter().product(),
+        constant: k > 0,
+    }
+}
+
 /// The last stage, row-major.
 fn whole(definition: &Definition) -> Destination {
     let ty = definition.stages.last().unwrap().ty();
@@ -50,17 +60,8 @@ fn whole(definition: &Definition) -> Destination {
 /// Runs the chain through line buffers by the default schedules, and by others; gives the elements of each of them.
 fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
     let expected = evaluate(definition, &operands.iter().collect::<Vec<_>>()).remove(0);
-    let described: Vec<Operand> = operands
-        .iter()
-        .enumerate()
-        .map(|(k, tensor)| Operand {
-            source: Source::Operand(k),
-            dtype: tensor.ty.dtype,
-            view: View::contiguous(&tensor.ty.shape),
-            len: tensor.ty.elements(),
-            constant: k > 0,
-        })
-        .collect();
+    let described: Vec<Operand> =
+        operands.iter().enumerate().map(|(k, tensor)| operand(k, &tensor.ty.shape)).collect();
     let target = Target::preset(on).unwrap();
     let lowered = |records: &Records| {
         line_buffer("chain", definition, 0, &described, &whole(definition), &target, records).unwrap()
@@ -179,32 +180,46 @@ fn a_stage_that_reads_all_rows_is_refused() {
         Stage::map(DType::F32, [4, 4], Expr::read(Source::Operand(0), [Expr::Axis(0), Expr::Axis(1)])),
         Stage::reduce(DType::F32, [4], Fold::Sum, [4], sum),
     ];
-    let ty = TensorType::new(DType::F32, [4, 4]);
-    let operand = Operand {
-        source: Source::Operand(0),
-        dtype: ty.dtype,
-        view: View::contiguous(&ty.shape),
-        len: 16,
-        constant: false,
-    };
     let target = Target::preset("x86-64-v3").unwrap();
     let definition = Definition::of(stages);
-    let error = line_buffer("k", &definition, 0, &[operand], &whole(&definition), &target, &Records::NONE)
-        .unwrap_err();
+    let error = line_buffer(
+        "k",
+        &definition,
+        0,
+        &[operand(0, &[4, 4])],
+        &whole(&definition),
+        &target,
+        &Records::NONE,
+    )
+    .unwrap_err();
     assert_eq!(error.to_string(), "stage 1 does not read stage 0 at a window of rows");
 }
 
 #[test]
-fn loops_that_a_part_cannot_stand_in_are_refused() {
-    let stage = depthwise(Source::Operand(0), 1, 9, 1, 20);
-    let operand = |k: usize, shape: &[usize]| Operand {
-        source: Source::Operand(k),
-        dtype: DType::F32,
-        view: View::contiguous(shape),
-        len: shape.iter().product(),
-        constant: k > 0,
+fn windows_over_a_ring_are_written_out_as_those_over_a_map() {
+    let (height, inputs, channels) = (8, 5, 24);
+    let target = Target::preset("x86-64-v3").unwrap();
+    let arranged = |stages: Vec<Stage>, shapes: &[&[usize]]| {
+        let definition = Definition::of(stages);
+        let operands: Vec<Operand> = shapes.iter().enumerate().map(|(k, shape)| operand(k, shape)).collect();
+        let place = whole(&definition);
+        line_buffer("k", &definition, 0, &operands, &place, &target, &Records::NONE).unwrap().stages
     };
-    let (first, second) = (stage, pointwise(Source::Stage(0), 2, [9, WIDTH, 20], 8));
+    let map: &[usize] = &[height, WIDTH, channels];
+    let over_map = depthwise(Source::Operand(0), 1, height, 1, channels);
+    let after = pointwise(Source::Stage(0), 2, [height, WIDTH, channels], 8);
+    let over_map = &arranged(vec![over_map, after], &[map, &[3, 3, channels], &[channels, 8]])[0];
+    let before = pointwise(Source::Operand(0), 1, [height, WIDTH, inputs], channels);
+    let over_ring = depthwise(Source::Stage(0), 2, height, 1, channels);
+    let shapes: [&[usize]; 3] = [&[height, WIDTH, inputs], &[inputs, channels], &[3, 3, channels]];
+    let over_ring = &arranged(vec![before, over_ring], &shapes)[1];
+    assert_eq!((over_ring.unrolled_axes.len(), over_ring), (2, over_map));
+}
+
+#[test]
+fn loops_that_a_part_cannot_stand_in_are_refused() {
+    let first = depthwise(Source::Operand(0), 1, 9, 1, 20);
+    let second = pointwise(Source::Stage(0), 2, [9, WIDTH, 20], 8);
     let definition = Definition::of(vec![first, second]);
     let operands = [operand(0, &[9, WIDTH, 20]), operand(1, &[3, 3, 20]), operand(2, &[20, 8])];
     let target = Target::preset("x86-64-v3").unwrap();
