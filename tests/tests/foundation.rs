@@ -5,7 +5,7 @@ use codegen::{ALIGN, Call, Module, Place};
 use ir::{DType, Tensor, TensorType};
 use loops::{Definition, Expr, Fold, Source, Stage, evaluate};
 use machines::{Library, Run};
-use schedule::{Argument, Arranged, Destination, Operand, View, line_buffer, tensorize};
+use schedule::{Argument, Arranged, Destination, Operand, Records, View, line_buffer, tensorize};
 use targets::Target;
 use targets::instructions::find;
 
@@ -263,7 +263,9 @@ fn a_depthwise_convolution_inside_its_pointwise_consumer() {
         let target = target.unwrap();
         let destination =
             Destination { view: View::contiguous(&expected.ty.shape), len: expected.ty.elements() };
-        let kernel = line_buffer("separable", &definition, 0, &described, &destination, &target).unwrap();
+        let kernel =
+            line_buffer("separable", &definition, 0, &described, &destination, &target, &Records::NONE)
+                .unwrap();
         let arranged = Arranged { nest: kernel.nest, arguments: kernel.arguments };
         let built = build(arranged, &operands, &target);
         assert!(built.arena <= 10 * 16 * 4, "one row of the intermediate image, no more");

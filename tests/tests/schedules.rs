@@ -144,7 +144,9 @@ fn run_rows(op: &AnyOp, inputs: &[Tensor], constant: &[bool], target: &Target) -
     let destination = Destination { view: View::contiguous(&ty.shape), len: ty.elements() };
     let run = |blocks: Vec<Block>| {
         let operands = described(&known);
-        let kernel = schedule::lower_rows("test", &definition, &blocks, &operands, &destination, target);
+        let none = &schedule::Records::NONE;
+        let kernel =
+            schedule::lower_rows("test", &definition, &blocks, &operands, &destination, target, none);
         let kernel = kernel.unwrap().unwrap_or_else(|| panic!("{op:?}: no rows by {blocks:?}"));
         (blocks, run_kernel(&kernel, &known, ty))
     };

@@ -1,5 +1,6 @@
 //! Tuning from end to end: a small model in an emulator, the records it leaves, and what is made of them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -163,6 +164,32 @@ fn cycles_are_tuned_as_instructions_are() {
     }
 }
 
+/// A kernel of several stages (here a softmax of four) takes a record for each.
+#[test]
+fn stages_of_one_kernel_have_schedules_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let tuned = ok(
+        folder,
+        &format!("tune MODEL --target {TARGET} -o a.jsonl --seed 2 --trials 12 --kernels softmax"),
+    );
+    assert_eq!(codes(&tuned), [""; 0], "{tuned:#}");
+    let rows = tuned["kernels"].as_array().unwrap();
+    let stages: BTreeSet<char> = rows
+        .iter()
+        .map(|row| row["about"].as_str().unwrap().strip_prefix("softmax.").unwrap().chars().next().unwrap())
+        .collect();
+    assert!(stages.len() > 1, "{tuned:#}");
+    let verified = |records: &str| {
+        let json = ok(folder, &format!("verify MODEL --target {TARGET} {records}"));
+        assert_eq!(json["pass"], true, "{json:#}");
+        instructions(&json)
+    };
+    let gained = tuned["default"].as_f64().unwrap() - tuned["best"].as_f64().unwrap();
+    let (without, with) = (verified("--no-records"), verified("--records a.jsonl"));
+    assert!(with <= without && (gained == 0.0) == (with == without), "{without} {with} {gained}");
+}
+
 #[test]
 fn records_that_do_not_fit_are_told_and_left() {
     let folder = tempfile::tempdir().unwrap();
@@ -251,6 +278,8 @@ fn a_trial_is_json_in_and_out() {
         ("\"host\"", "\"nowhere\""),
         ("\"Read\"", "\"Reed\""),
         ("{\"operand\": 0}, \"index\"", "{\"operand\": 5}, \"index\""),
+        ("\"result\"", "\"around\": [{\"axis\": 0, \"extent\": 8, \"step\": 0, \"kept\": 8}], \"result\""),
+        ("\"result\"", "\"around\": [{\"axis\": 7, \"extent\": 8, \"step\": 1, \"kept\": 8}], \"result\""),
     ] {
         assert!(shown.contains(from), "{from}");
         let (code, json, said) = onnxc(folder.path(), "trial", Some(&shown.replace(from, to)));
