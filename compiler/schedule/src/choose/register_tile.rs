@@ -40,9 +40,15 @@ pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -
     let shared = shared_by_windows(flat, &loads, schedule);
     // A single row passes over a block once, and asks for the next one meanwhile.
     let widest = if rows == 1 { near } else { near_blocks(flat, vector_axis, lanes, 1, target) };
+    let most_rows = match horizontal {
+        // Loads of vectors on 32-bit Arm take an address alone: each row would have one to move along.
+        true if target.pointer_bits < 64 => 1,
+        true => WAYS,
+        false => 28,
+    };
     for vectors in 1..=widest.min(columns).min(8) {
         let far = if vectors > near { FAR } else { 1.0 };
-        for tile in 1..=rows.min(28) {
+        for tile in 1..=rows.min(most_rows) {
             let held = tile.next_multiple_of(block_rows) * vectors
                 + vectors * loads.vectors.min(parts)
                 + held_of_rows(&loads, tile, schedule, target);
@@ -56,10 +62,13 @@ pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -
             let mut taken = 0.0;
             for (row_tiles, tile) in tiles(rows, tile) {
                 for (column_tiles, vectors) in tiles(columns, vectors) {
-                    let folds = if horizontal { tile as f64 } else { 0.0 };
-                    let step = step_instructions(&loads, (tile, rows), vectors, lanes, target);
-                    taken += far * (row_tiles * column_tiles) as f64 * (step + folds);
+                    let alone = rows == 1 || horizontal;
+                    let step = step_instructions(&loads, (tile, vectors), lanes, alone, target);
+                    taken += far * (row_tiles * column_tiles) as f64 * step;
                 }
+            }
+            if horizontal {
+                taken += (rows * (vectors - 1 + folding(lanes))) as f64;
             }
             if taken < best.0 * 0.999 {
                 best = (taken, (tile, vectors));
@@ -67,6 +76,14 @@ pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -
         }
     }
     best.1
+}
+
+/// Rows that are folded along at once: lines of more may all want one place of a first cache, of which it has so many.
+const WAYS: usize = 8;
+
+/// Instructions that fold a vector into one number: halves are brought to each other's places, and joined.
+fn folding(lanes: usize) -> usize {
+    2 * lanes.ilog2() as usize
 }
 
 /// Registers of what is the same for all vectors of a row. Of plain products one row's at a time: an operand in memory, or
@@ -121,13 +138,14 @@ fn near_blocks(flat: &Flat, vector_axis: usize, lanes: usize, share: usize, targ
 }
 
 /// What one reduction step of a register tile takes, in instructions of the busiest unit. Vector machines run loads
-/// beside arithmetic, and need some independent sums under way: four to fill a loop and, where there are no other rows
-/// whose sums could begin meanwhile, as many as begin while one is added to. Scalar ones issue one instruction at a time.
+/// beside arithmetic, and need some independent sums under way: four to fill a loop and, where this tile is alone (no other
+/// rows' sums could begin meanwhile, or they wait for these to be folded), as many as begin while one is added to. Scalar
+/// ones issue one instruction at a time.
 fn step_instructions(
     loads: &Loads,
-    (tile, rows): (usize, usize),
-    vectors: usize,
+    (tile, vectors): (usize, usize),
     lanes: usize,
+    alone: bool,
     target: &Target,
 ) -> f64 {
     let costs = &target.costs;
@@ -136,8 +154,7 @@ fn step_instructions(
     match lanes {
         1 => arithmetic + loaded + 1.0,
         _ => {
-            let alone = if rows == 1 { costs.latency * costs.vector } else { 0.0 };
-            let under_way = alone.max(4.0);
+            let under_way = if alone { costs.latency * costs.vector } else { 0.0 }.max(4.0);
             // Where a row's number takes a load of its own, tiles of as many loads differ in whose they are: rows are nearer
             // than packed constants. (Elsewhere this only makes tiles taller, for up to 8 % more cycles on NEON.)
             let vector = &target.vector;
