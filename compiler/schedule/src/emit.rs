@@ -161,9 +161,24 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// Of a part, questions about the loops around it that follow one another and are the same are asked once: LLVM joins
+    /// them as well, but takes half as long again for MobileNetV2. Other questions are left to LLVM: joined here, they make
+    /// 2 % fewer to 2 % more instructions of small networks, by target.
     fn push(&mut self, stmt: Stmt) {
-        if let Some(block) = self.blocks.last_mut() {
-            block.push(stmt);
+        let inner = self.loops;
+        let outside = |condition: &Expr| {
+            guard::index_condition(condition)
+                && condition.any(&mut |node| matches!(node, Expr::Loop(var) if var.0 >= inner))
+        };
+        let Some(block) = self.blocks.last_mut() else { return };
+        match (block.last_mut(), stmt) {
+            (
+                Some(Stmt::If { condition: asked, then: before, otherwise: none }),
+                Stmt::If { condition, then, otherwise },
+            ) if *asked == condition && none.is_empty() && otherwise.is_empty() && outside(&condition) => {
+                before.extend(then);
+            }
+            (_, stmt) => block.push(stmt),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Chains of convolutions through line buffers, against their definitions: only rows of what lies between exist.
 
 use ir::{DType, Tensor};
-use loops::{Access, Definition, Expr, Fold, Source, Stage, evaluate, interpret, verify};
+use loops::{Access, Definition, Expr, Fold, Source, Stage, Stmt, evaluate, interpret, verify};
 use schedule::{
     Argument, Around, Chosen, Destination, Kernel, Operand, Records, Schedule, Space, View, Workload,
     line_buffer, lower_by,
@@ -214,6 +214,40 @@ fn windows_over_a_ring_are_written_out_as_those_over_a_map() {
     let shapes: [&[usize]; 3] = [&[height, WIDTH, inputs], &[inputs, channels], &[3, 3, channels]];
     let over_ring = &arranged(vec![before, over_ring], &shapes)[1];
     assert_eq!((over_ring.unrolled_axes.len(), over_ring), (2, over_map));
+}
+
+/// A row of a window is there or not for the whole register tile, which is asked once for it.
+#[test]
+fn rows_beyond_the_map_are_asked_for_once() {
+    fn questions(body: &[Stmt]) -> Vec<usize> {
+        let of = |stmt: &Stmt| match stmt {
+            Stmt::For { body, .. } => questions(body),
+            Stmt::If { then, otherwise, .. } => {
+                let mut inside = questions(then);
+                inside.extend(questions(otherwise));
+                inside.push(then.iter().filter(|stmt| matches!(stmt, Stmt::Set { .. })).count());
+                inside
+            }
+            _ => vec![],
+        };
+        body.iter().flat_map(of).collect()
+    }
+    let (height, width, inputs, channels) = (8, WIDTH, 5, 8);
+    let before = pointwise(Source::Operand(0), 1, [height, width, inputs], channels);
+    let over_ring = depthwise(Source::Stage(0), 2, height, 1, channels);
+    let definition = Definition::of(vec![before, over_ring]);
+    let operands = [
+        operand(0, &[height, width, inputs]),
+        operand(1, &[inputs, channels]),
+        operand(2, &[3, 3, channels]),
+    ];
+    let target = Target::preset("x86-64-v3").unwrap();
+    let place = whole(&definition);
+    let kernel = line_buffer("k", &definition, 0, &operands, &place, &target, &Records::NONE).unwrap();
+    let steps = questions(&kernel.nest.body);
+    // One for each of three rows: of three columns by seven places all but two, which are beyond the edges.
+    assert_eq!(kernel.stages[1].tile, WIDTH);
+    assert_eq!(steps, [3 * WIDTH - 2; 3], "{}", kernel.nest);
 }
 
 #[test]
