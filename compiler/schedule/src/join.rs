@@ -195,11 +195,8 @@ pub(crate) fn alone(part: &Workload, kernel: Kernel) -> Kernel {
     let earlier = (0..own).map(|k| Argument::Source(Source::Stage(k)));
     let mut joined = Joined::new(earlier.chain([Argument::Result]).collect());
     let vars: Vec<LoopVar> = part.loops().iter().map(|_| joined.variable()).collect();
-    let rows = || part.loops().iter().zip(&vars).map(|(around, &var)| (around.axis, Expr::Loop(var)));
-    let outer: Vec<(LoopVar, Expr)> = rows().map(|(axis, row)| (Around::placeholder(axis), row)).collect();
-    let row =
-        |around: &Around| rows().find(|(axis, _)| *axis == around.axis).map_or(Expr::int(0), |(_, row)| row);
-    let place = part.place(row).to_expr();
+    let rows: Vec<Expr> = vars.iter().map(|&var| Expr::Loop(var)).collect();
+    let (outer, place) = part.block_at(&rows);
     let Kernel { estimate, nest: Nest { name, .. }, .. } = &kernel;
     let (name, estimate) = (name.clone(), *estimate);
     let mut body = joined.add(own, kernel, &outer, &place);

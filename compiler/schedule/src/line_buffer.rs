@@ -283,10 +283,9 @@ impl Writer<'_> {
             result,
             around: Some(vec![self.chain.around(stage)]),
         };
-        let place = part.place(|_| row.clone()).to_expr();
+        let (outer, place) = part.block_at(std::slice::from_ref(row));
         let kernel = lower_part(part, self.chain.target, self.records);
         let kernel = kernel.map_err(|error| Unfit(error.to_string()))?;
-        let outer = [(Around::placeholder(self.chain.rows), row.clone())];
         Ok(self.joined.add(stage, kernel, &outer, &place))
     }
 }

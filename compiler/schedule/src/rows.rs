@@ -6,7 +6,7 @@
 
 mod blocks;
 
-use loops::{Compare, Definition, Expr, LoopVar, Source, Stage, Stmt};
+use loops::{Compare, Definition, Expr, Source, Stage, Stmt};
 use targets::Target;
 
 pub use blocks::{default_blocks, row_axes};
@@ -183,11 +183,9 @@ impl Rows<'_> {
             result: result.clone(),
             around: Some(entered.iter().map(around).collect()),
         };
-        let start = |axis: usize| entered.iter().find(|block| block.axis == axis).map(|block| &block.start);
-        let place = part.place(|around| start(around.axis).cloned().unwrap_or(Expr::int(0))).to_expr();
+        let starts: Vec<Expr> = entered.iter().map(|block| block.start.clone()).collect();
+        let (outer, place) = part.block_at(&starts);
         let kernel = lower_part(part, self.target, self.records)?;
-        let outer: Vec<(LoopVar, Expr)> =
-            entered.iter().map(|block| (Around::placeholder(block.axis), block.start.clone())).collect();
         Ok(self.joined.add(number, kernel, &outer, &place))
     }
 

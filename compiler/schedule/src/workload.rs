@@ -118,12 +118,16 @@ impl Workload {
         self.stage.ty().elements() * self.loops().iter().map(kept).product::<usize>()
     }
 
-    /// Where the block that the placeholders stand for goes: how far behind the result's first place.
-    pub(crate) fn place(&self, row: impl Fn(&Around) -> Expr) -> Affine {
-        self.loops().iter().fold(Affine::constant(0), |place, around| {
+    /// The block from `rows` on, one for each loop around: what its placeholders stand for, and how far behind the result's
+    /// first place it goes.
+    pub(crate) fn block_at(&self, rows: &[Expr]) -> (Vec<(LoopVar, Expr)>, Expr) {
+        let at = || self.loops().iter().zip(rows);
+        let place = at().fold(Affine::constant(0), |place, (around, row)| {
             let stride = self.result.view.strides[around.axis];
-            place.plus(&Affine::of(&around.slot(row(around))), stride)
-        })
+            place.plus(&Affine::of(&around.slot(row.clone())), stride)
+        });
+        let outer = at().map(|(around, row)| (Around::placeholder(around.axis), row.clone())).collect();
+        (outer, place.to_expr())
     }
 
     pub(crate) fn flat(&self) -> Flat {

@@ -156,10 +156,8 @@ fn every_stage_is_arranged_as_its_record_says() {
             let elements = ROWS / step * step * part.stage.domain[1];
             let last = part.stage.domain[1] == COLUMNS;
             let numbers = by_default.to_f64s().into_iter().filter(|number| !number.is_nan());
-            assert_eq!((part.written(), numbers.count()), {
-                let kept = if last { elements } else { step };
-                (kept, kept)
-            });
+            let kept = if last { elements } else { step };
+            assert_eq!((part.written(), numbers.count()), (kept, kept), "{name}");
             records.insert(part.key(), point);
         }
         let other = lowered_with(&definition, &blocks, &target, &records).unwrap();

@@ -40,6 +40,7 @@ pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -
     let shared = shared_by_windows(flat, &loads, schedule);
     // A single row passes over a block once, and asks for the next one meanwhile.
     let widest = if rows == 1 { near } else { near_blocks(flat, vector_axis, lanes, 1, target) };
+    let alone = rows == 1 || horizontal;
     let most_rows = match horizontal {
         // Loads of vectors on 32-bit Arm take an address alone: each row would have one to move along.
         true if target.pointer_bits < 64 => 1,
@@ -62,7 +63,6 @@ pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -
             let mut taken = 0.0;
             for (row_tiles, tile) in tiles(rows, tile) {
                 for (column_tiles, vectors) in tiles(columns, vectors) {
-                    let alone = rows == 1 || horizontal;
                     let step = step_instructions(&loads, (tile, vectors), lanes, alone, target);
                     taken += far * (row_tiles * column_tiles) as f64 * step;
                 }
