@@ -88,19 +88,15 @@ impl<'c, 'a> Functions<'c, 'a> {
         }
     }
 
-    /// `int32_t <name>_run(const void *const *in, void *const *out, void *arena)`; `<name>_run_threads` takes the hook,
-    /// too, and `<name>_step<k>` makes the k-th call alone.
-    pub fn entry(&self, module: &Module, run: Run) {
+    /// `int32_t <name>_run(const void *const *in, void *const *out, void *arena)`; `<name>_step<k>` makes the k-th call
+    /// alone. With `threads` their names end in `_threads`, and they take the hook, too.
+    pub fn entry(&self, module: &Module, entry: Entry, threads: bool) {
         let pointer = pointer(self.context);
-        let (suffix, pointers) = match run {
-            Run::Serial => ("run".to_string(), 3),
-            Run::Step(call) => (format!("step{call}"), 3),
-            Run::Threads => ("run_threads".to_string(), 4),
+        let (suffix, calls) = match entry {
+            Entry::Run => ("run".to_string(), &module.calls[..]),
+            Entry::Step(call) => (format!("step{call}"), &module.calls[call..=call]),
         };
-        let calls = match run {
-            Run::Step(call) => &module.calls[call..=call],
-            Run::Serial | Run::Threads => &module.calls,
-        };
+        let (suffix, pointers) = if threads { (suffix + "_threads", 4) } else { (suffix, 3) };
         let entry = self.define(&Signature {
             name: format!("{}_{suffix}", module.name),
             arguments: vec![pointer; pointers],
@@ -114,7 +110,7 @@ impl<'c, 'a> Functions<'c, 'a> {
         for call in calls {
             let symbol = kernel_symbol(module, call.kernel);
             let arguments: Vec<_> = call.arguments.iter().map(|place| bases.address(*place)).collect();
-            let threads = (run == Run::Threads).then(|| argument(entry, 3));
+            let threads = threads.then(|| argument(entry, 3));
             let nest = &module.kernels[call.kernel];
             match (given, module.without_matrices.get(&call.kernel)) {
                 (Some(given), Some(without)) => {
@@ -155,12 +151,11 @@ impl<'c, 'a> Builder<'c, 'a> {
     }
 }
 
-/// On one thread, all calls or one; or with parallel loops through the application's hook.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Run {
-    Serial,
+/// What a function makes: all calls, or one.
+#[derive(Clone, Copy)]
+pub(crate) enum Entry {
+    Run,
     Step(usize),
-    Threads,
 }
 
 /// The pointers that every address starts from, loaded once.

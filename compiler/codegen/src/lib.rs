@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use archive::archive;
-use entry::Run;
+use entry::Entry;
 use loops::Nest;
 use targets::Target;
 
@@ -131,17 +131,17 @@ impl std::error::Error for CodegenError {}
 
 /// Compiles `module` for its target.
 pub fn emit(module: &Module) -> Result<Object, CodegenError> {
-    object(module, &[Run::Serial])
+    object(module, &[Entry::Run])
 }
 
 /// As [`emit`]; beside `<name>_run`, every call can be made alone, through a function `<name>_step<k>` of the same
-/// type, so that it can be measured.
+/// type, so that it can be measured; beside `<name>_run_threads` through `<name>_step<k>_threads`.
 pub fn emit_with_steps(module: &Module) -> Result<Object, CodegenError> {
-    let steps = (0..module.calls.len()).map(Run::Step);
-    object(module, &[Run::Serial].into_iter().chain(steps).collect::<Vec<_>>())
+    let steps = (0..module.calls.len()).map(Entry::Step);
+    object(module, &[Entry::Run].into_iter().chain(steps).collect::<Vec<_>>())
 }
 
-fn object(module: &Module, entries: &[Run]) -> Result<Object, CodegenError> {
+fn object(module: &Module, entries: &[Entry]) -> Result<Object, CodegenError> {
     check(module)?;
     let machine = machine::machine(module.target)?;
     let llvm = inkwell::context::Context::create();
@@ -163,7 +163,7 @@ pub fn assembly(module: &Module) -> Result<String, CodegenError> {
     check(module)?;
     let machine = machine::machine(module.target)?;
     let llvm = inkwell::context::Context::create();
-    let ir = link::linked(module, &[Run::Serial], &machine, &llvm)?;
+    let ir = link::linked(module, &[Entry::Run], &machine, &llvm)?;
     machine::assembly(&ir, module.target, &machine)
 }
 

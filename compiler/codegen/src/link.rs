@@ -9,14 +9,14 @@ use inkwell::targets::TargetMachine;
 use rayon::prelude::*;
 use targets::Target;
 
-use crate::entry::{self, Run};
+use crate::entry::{self, Entry};
 use crate::function::Functions;
 use crate::{CodegenError, Module, lower, machine, order, parallel};
 
 /// The module's kernels and entries, optimised; only entries are seen from outside.
 pub(crate) fn linked<'l>(
     module: &Module,
-    entries: &[Run],
+    entries: &[Entry],
     machine: &TargetMachine,
     llvm: &'l Context,
 ) -> Result<LlvmModule<'l>, CodegenError> {
@@ -32,11 +32,13 @@ pub(crate) fn linked<'l>(
         link(&linked, &kernel?)?;
     }
     let called: Vec<_> = linked.get_functions().filter(|f| f.count_basic_blocks() > 0).collect();
-    let threads = kernels.iter().any(|(_, nest)| parallel::is_parallel(nest)).then_some(Run::Threads);
+    let parallel = kernels.iter().any(|(_, nest)| parallel::is_parallel(nest));
     let entries = bitcode(module.target, |functions| {
         functions.weights(module);
         functions.declare_kernels(module);
-        entries.iter().copied().chain(threads).for_each(|run| functions.entry(module, run));
+        for threads in [false, true].into_iter().filter(|&threads| parallel || !threads) {
+            entries.iter().for_each(|&entry| functions.entry(module, entry, threads));
+        }
         Ok(())
     })?;
     link(&linked, &entries)?;

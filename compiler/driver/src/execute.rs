@@ -1,7 +1,6 @@
 //! Running compiled models, here or in an emulator.
 
 use std::collections::BTreeSet;
-use std::ffi::c_void;
 
 use ir::{Tensor, TensorType};
 use machines::{Library, MachineError, Measure};
@@ -25,22 +24,19 @@ pub struct Execution {
 /// Runs an object that was compiled for exactly this machine, in this process.
 pub fn in_process(object: &[u8], metadata: &Metadata, inputs: &[Tensor]) -> Result<Execution, Diagnostic> {
     let mut loaded = Loaded::new(object, metadata, inputs)?;
-    match metadata.threads {
-        1 => {
-            let run = loaded.entry("run")?;
-            loaded.enter(run)?;
-        }
-        threads => loaded.run_threads(threads as i32)?,
-    }
+    let run = loaded.entry("run")?;
+    loaded.enter(run)?;
     let tensor = |(port, output): (&Port, &Aligned)| Tensor::new(port.ty.clone(), output.bytes().to_vec());
     let outputs = metadata.outputs.iter().zip(&loaded.outputs).map(tensor).collect();
     Ok(Execution { outputs, instructions: None, arena_used: None, stack_used: None })
 }
 
-/// A library in this process, with inputs, and memory for its outputs and its arena.
+/// A library in this process, with inputs, memory for its outputs and its arena, and the threads that it was made for.
 pub struct Loaded {
     name: String,
     library: native::Library,
+    /// None for one thread.
+    pool: Option<native::Pool>,
     // The inputs' memory, which `from` points into.
     _inputs: Vec<Aligned>,
     outputs: Vec<Aligned>,
@@ -49,9 +45,12 @@ pub struct Loaded {
     into: Vec<*mut u8>,
 }
 
-/// A function of a loaded library that takes what `<name>_run` takes.
+/// A function of a loaded library that takes what `<name>_run` takes, or `<name>_run_threads`.
 #[derive(Clone, Copy)]
-pub struct Entry(native::Run);
+pub enum Entry {
+    Alone(native::Run),
+    OnThreads(native::RunThreads),
+}
 
 impl Loaded {
     /// `object` was compiled for exactly this machine, as `metadata` says.
@@ -61,49 +60,58 @@ impl Loaded {
         Loaded::with_memory(
             object,
             &metadata.name,
+            metadata.threads,
             inputs,
             outputs,
             Aligned::zeros(metadata.memory.arena_bytes),
         )
     }
 
-    /// The memory must be as large as the object, made for exactly this machine under `name`, takes it to be.
+    /// The memory must be as large as the object, made for exactly this machine and so many `threads` under `name`, takes
+    /// it to be.
     pub fn with_memory(
         object: &[u8],
         name: &str,
+        threads: usize,
         inputs: Vec<Aligned>,
         mut outputs: Vec<Aligned>,
         arena: Aligned,
     ) -> Result<Loaded, Diagnostic> {
         let library = native::Library::load(object).map_err(|error| not_run(name, &error))?;
+        let started = (threads > 1).then(|| native::Pool::start(threads)).transpose();
+        let pool = started.map_err(|error| not_run(name, &format!("starting {threads} threads: {error}")))?;
         let from = inputs.iter().map(|input| input.bytes().as_ptr()).collect();
         let into = outputs.iter_mut().map(|output| output.bytes_mut().as_mut_ptr()).collect();
-        Ok(Loaded { name: name.to_owned(), library, _inputs: inputs, outputs, arena, from, into })
+        Ok(Loaded { name: name.to_owned(), library, pool, _inputs: inputs, outputs, arena, from, into })
     }
 
-    /// `<name>_run`, or `<name>_step<k>` of an object that was made with steps.
+    /// `<name>_run`, or `<name>_step<k>` of an object that was made with steps; the one on threads where there are some.
     pub fn entry(&self, suffix: &str) -> Result<Entry, Diagnostic> {
-        let name = &self.name;
-        // SAFETY: these functions of generated objects are of one type; an entry is entered through this library.
-        let function = unsafe { self.library.function(&format!("{name}_{suffix}")) };
-        function.map(Entry).map_err(|error| not_run(name, &error))
+        let (name, library) = (format!("{}_{suffix}", self.name), &self.library);
+        // SAFETY: these functions of generated objects are of these types; an entry is entered through this library.
+        let function = unsafe {
+            match self.pool {
+                None => library.function(&name).map(Entry::Alone),
+                Some(_) => library.function_on_threads(&format!("{name}_threads")).map(Entry::OnThreads),
+            }
+        };
+        function.map_err(|error| not_run(&self.name, &error))
     }
 
     /// Runs a function of this library's own.
-    pub fn enter(&mut self, Entry(function): Entry) -> Result<(), Diagnostic> {
+    pub fn enter(&mut self, entry: Entry) -> Result<(), Diagnostic> {
+        let (from, into) = (self.from.as_ptr(), self.into.as_ptr());
+        let arena = self.arena.bytes_mut().as_mut_ptr();
         // SAFETY: compiler and description are of one making; every buffer has the size that the function takes it to
-        // have and the largest alignment that generated code asks for, and lives as long as `self`.
-        let status =
-            unsafe { function(self.from.as_ptr(), self.into.as_ptr(), self.arena.bytes_mut().as_mut_ptr()) };
+        // have and the largest alignment that generated code asks for, and lives as long as `self`, as the pool does.
+        let status = unsafe {
+            match (entry, &mut self.pool) {
+                (Entry::Alone(function), _) => function(from, into, arena),
+                (Entry::OnThreads(function), Some(pool)) => function(from, into, arena, &pool.hook()),
+                (Entry::OnThreads(_), None) => return Err(Diagnostic::bug("an entry of another library")),
+            }
+        };
         done(status)
-    }
-
-    fn run_threads(&mut self, mut threads: i32) -> Result<(), Diagnostic> {
-        let hook = native::Threads { parallel_for: share_out, pool: (&raw mut threads).cast() };
-        let (name, arena) = (&self.name, self.arena.bytes_mut().as_mut_ptr());
-        // SAFETY: as in `enter`; `share_out` covers every loop once, and `threads` lives as long as the call.
-        let status = unsafe { self.library.run_threads(name, &self.from, &self.into, arena, &hook) };
-        done(status.map_err(|error| not_run(name, &error))?)
     }
 }
 
@@ -111,26 +119,8 @@ fn done(status: i32) -> Result<(), Diagnostic> {
     if status == 0 { Ok(()) } else { Err(failed(&MachineError::Status(status))) }
 }
 
-fn not_run(name: &str, error: &native::LoadError) -> Diagnostic {
+fn not_run(name: &str, error: &impl std::fmt::Display) -> Diagnostic {
     Diagnostic::usage(code::CANNOT_RUN, format!("cannot run `{name}` in this process: {error}"))
-}
-
-/// A hook that starts threads for every loop: for being right, not for being fast. `pool` points to their number.
-///
-/// # Safety
-/// As `onnxc_threads.h` says: `body` takes `context` and ranges of `0..count`, on any thread.
-unsafe extern "C" fn share_out(pool: *mut c_void, body: native::Body, context: *mut c_void, count: i32) {
-    // SAFETY: `run_threads` hands a number over.
-    let threads = unsafe { *pool.cast::<i32>() };
-    let context = context as usize;
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            let part = |k: i32| (i64::from(count) * i64::from(k) / i64::from(threads)) as i32;
-            let (first, last) = (part(thread), part(thread + 1));
-            // SAFETY: the ranges cover `0..count` once; `context` outlives the scope.
-            scope.spawn(move || unsafe { body(context as *mut c_void, first, last) });
-        }
-    });
 }
 
 /// Bytes that start at a multiple of [`codegen::ALIGN`].

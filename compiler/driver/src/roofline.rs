@@ -11,9 +11,10 @@ use crate::metadata;
 use crate::timing::Times;
 pub use measured::measure;
 
-/// What one core of a machine can do at most.
+/// What some cores of a machine can do at most together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ceilings {
+    pub cores: usize,
     /// Float32 operations per second; a multiply-add is two.
     pub flops: f64,
     /// Caches, nearest first, and memory.
@@ -27,7 +28,7 @@ pub struct Level {
     pub name: String,
     /// Its size; none of memory.
     pub bytes: Option<usize>,
-    /// Bytes per second that one core reads from it.
+    /// Bytes per second that are read from it.
     pub rate: f64,
 }
 
@@ -123,6 +124,7 @@ mod tests {
         let level =
             |name: &str, bytes, gigabytes: f64| Level { name: name.to_owned(), bytes, rate: gigabytes * 1e9 };
         Ceilings {
+            cores: 1,
             flops: 100e9,
             levels: vec![
                 level("L1", Some(1 << 10), 200.0),
@@ -152,7 +154,7 @@ mod tests {
     fn the_best_of_two_measurements_counts() {
         let mut other = ceilings();
         (other.flops, other.levels[0].rate, other.levels[2].rate) = (120e9, 100e9, 20e9);
-        let Ceilings { flops, levels } = ceilings().best(other);
+        let Ceilings { flops, levels, .. } = ceilings().best(other);
         assert_eq!(
             (flops, levels.iter().map(|level| level.rate).collect()),
             (120e9, vec![200e9, 50e9, 20e9])

@@ -1,4 +1,4 @@
-//! Times of repeated runs on one core.
+//! Times of repeated runs.
 
 use std::time::{Duration, Instant};
 
@@ -74,9 +74,11 @@ fn overhead(clock: ClockId) -> u64 {
 }
 
 /// Runs steps `0..steps` one after the other, again and again for about `budget`, and gives the times of each. A tenth
-/// of the budget is spent before, and not counted: caches, predictors and the clock settle.
+/// of the budget is spent before, and not counted: caches, predictors and the clock settle. On several `threads` all goes
+/// by the clock on the wall.
 pub fn repeat(
     budget: Duration,
+    threads: usize,
     steps: usize,
     mut run: impl FnMut(usize) -> Result<(), Diagnostic>,
 ) -> Result<Vec<Times>, Diagnostic> {
@@ -90,7 +92,8 @@ pub fn repeat(
             break;
         }
     }
-    let clock = |least| if least > LONG { ClockId::ThreadCPUTime } else { ClockId::Monotonic };
+    let clock =
+        |least| if threads == 1 && least > LONG { ClockId::ThreadCPUTime } else { ClockId::Monotonic };
     let clocks: Vec<(ClockId, u64)> =
         least.into_iter().map(clock).map(|clock| (clock, overhead(clock))).collect();
     let mut times: Vec<Vec<u64>> = vec![Vec::new(); steps];
@@ -122,7 +125,7 @@ mod tests {
     #[test]
     fn every_step_runs_as_often_as_the_others_and_at_least_a_few_times() {
         let mut calls = Vec::new();
-        let times = repeat(Duration::ZERO, 2, |step| {
+        let times = repeat(Duration::ZERO, 1, 2, |step| {
             calls.push(step);
             Ok(())
         });
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_fails_ends_the_runs() {
-        let failed = repeat(Duration::from_secs(60), 1, |_| Err(Diagnostic::bug("no")));
+        let failed = repeat(Duration::from_secs(60), 1, 1, |_| Err(Diagnostic::bug("no")));
         assert_eq!(failed, Err(Diagnostic::bug("no")));
     }
 }

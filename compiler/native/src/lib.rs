@@ -1,10 +1,15 @@
-//! Runs a generated x86-64 object in this process: a loader for relocatable ELF without writable data.
+//! Runs a generated x86-64 object in this process: a loader for relocatable ELF without writable data, and the threads
+//! that its loops may run on.
 //!
 //! Needs neither LLVM nor a linker. The object may refer to nothing outside itself.
+
+mod pool;
 
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::fmt;
+
+pub use pool::Pool;
 
 use memmap2::{Mmap, MmapMut};
 use object::{
@@ -50,10 +55,11 @@ pub struct Library {
 /// `int32_t <name>_run(const <name>_inputs *in, const <name>_outputs *out, void *arena)`.
 pub type Run = unsafe extern "C" fn(*const *const u8, *const *mut u8, *mut u8) -> i32;
 /// `int32_t <name>_run_threads(in, out, arena, const struct onnxc_threads *threads)`.
-type RunThreads = unsafe extern "C" fn(*const *const u8, *const *mut u8, *mut u8, *const Threads) -> i32;
+pub type RunThreads = unsafe extern "C" fn(*const *const u8, *const *mut u8, *mut u8, *const Threads) -> i32;
 
 /// `struct onnxc_threads` of `runtime/include/onnxc_threads.h`.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Threads {
     pub parallel_for: unsafe extern "C" fn(pool: *mut c_void, body: Body, context: *mut c_void, count: i32),
     pub pool: *mut c_void,
@@ -106,6 +112,16 @@ impl Library {
         Ok(unsafe { std::mem::transmute::<*const u8, Run>(address) })
     }
 
+    /// A function of the type of `<name>_run_threads`, to be called often.
+    ///
+    /// # Safety
+    /// As for [`Library::function`].
+    pub unsafe fn function_on_threads(&self, name: &str) -> Result<RunThreads, LoadError> {
+        let address = self.symbol(name)?;
+        // SAFETY: the caller vouches for the signature.
+        Ok(unsafe { std::mem::transmute::<*const u8, RunThreads>(address) })
+    }
+
     /// Calls `<name>_run`; 0 is success.
     ///
     /// # Safety
@@ -136,9 +152,8 @@ impl Library {
         arena: *mut u8,
         threads: &Threads,
     ) -> Result<i32, LoadError> {
-        let address = self.symbol(&format!("{name}_run_threads"))?;
-        // SAFETY: the caller vouches for the signature.
-        let run = unsafe { std::mem::transmute::<*const u8, RunThreads>(address) };
+        // SAFETY: an object with that name has it of that type.
+        let run = unsafe { self.function_on_threads(&format!("{name}_run_threads"))? };
         // SAFETY: the caller vouches for the memory.
         Ok(unsafe { run(inputs.as_ptr(), outputs.as_ptr(), arena, threads) })
     }

@@ -5,7 +5,7 @@ mod order;
 mod register_tile;
 
 pub(crate) use matrix::{forms as matrix_forms, is_legal as is_legal_matrix, without_matrices};
-pub(crate) use order::WORTH_THREADS;
+pub(crate) use order::{WORTH_THREADS, on_threads};
 use register_tile::register_tile;
 
 use ir::DType;
@@ -71,10 +71,9 @@ pub(crate) fn around(flat: &Flat, schedule: &Schedule, target: &Target) -> Sched
     };
     schedule.unrolled_axes = unrolled_axes(flat, &schedule, target);
     schedule.unroll = unroll(flat, &schedule, target);
-    schedule.order = order::shared_out(flat, &schedule, target);
+    schedule.order = order::order(flat, &schedule, target);
     schedule.prefetch = matrix.is_none() && prefetch(flat, &schedule, target);
-    schedule.parallel = order::parallel(flat, &schedule, target);
-    schedule
+    on_threads(flat, schedule, target)
 }
 
 /// Whether packed constants come from afar: there is a shared cache behind one that does not hold them.

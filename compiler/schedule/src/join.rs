@@ -228,13 +228,12 @@ impl Moved<'_> {
 
     fn stmt(&self, stmt: &Stmt) -> Stmt {
         match stmt {
-            Stmt::For { var, from, to, step, body, .. } => Stmt::For {
+            Stmt::For { var, from, to, step, parallel, body } => Stmt::For {
                 var: LoopVar(var.0 + self.loops),
                 from: self.expr(from),
                 to: self.expr(to),
                 step: *step,
-                // The stages of a row share scratch, and run one after the other.
-                parallel: false,
+                parallel: *parallel,
                 body: self.block(body),
             },
             Stmt::If { condition, then, otherwise } => Stmt::If {

@@ -18,6 +18,8 @@ mod lower;
 mod recognize;
 mod transform;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use targets::Target;
 
@@ -84,6 +86,19 @@ pub(crate) fn of(flat: &Flat, form: Winograd, target: &Target) -> Option<Estimat
     estimate(&Convolution::of(flat)?, form, target)
 }
 
+/// The machine as the stages of a block find it: with its threads where one block is the whole map, with one of them else.
+fn of_stages<'t>(convolution: &Convolution, form: Winograd, target: &'t Target) -> Cow<'t, Target> {
+    if target.threads == 1 || blocks(convolution, form) == 1 {
+        return Cow::Borrowed(target);
+    }
+    Cow::Owned(Target { threads: 1, ..target.clone() })
+}
+
+/// Blocks of the map.
+fn blocks(convolution: &Convolution, form: Winograd) -> usize {
+    convolution.height().div_ceil(form.outputs).div_ceil(form.rows)
+}
+
 /// Extents of a block of tiles.
 #[derive(Debug, Clone, Copy)]
 struct Block {
@@ -141,7 +156,7 @@ fn estimate(convolution: &Convolution, form: Winograd, target: &Target) -> Optio
     let tile_rows = convolution.height().div_ceil(form.outputs);
     let stages = block.stages();
     let flat = lower::product(convolution, block);
-    let schedule = choose::default_schedule(&flat, target);
+    let schedule = choose::default_schedule(&flat, &of_stages(convolution, form, target));
     let compute = Modelled::new(&flat, &schedule, target).compute() + transforms(block, target);
     let bytes = |elements: usize| elements * 4;
     // Each stage is written and read again.
@@ -150,19 +165,19 @@ fn estimate(convolution: &Convolution, form: Winograd, target: &Target) -> Optio
     let outermost = target.caches.len().checked_sub(2).and_then(|level| target.caches.get(level));
     let readings = match outermost {
         Some(cache) if weights <= cache.bytes / 2 => 1,
-        _ => tile_rows.div_ceil(form.rows),
+        _ => blocks(convolution, form),
     };
     let result = convolution.height() * convolution.width();
     let ends = travel(bytes(result * block.inputs), false, target)
         + travel(bytes(result * block.channels), false, target);
-    let blocks = tile_rows as f64 / form.rows as f64;
-    // Threads share out blocks: some may have one more than others.
-    let count = tile_rows.div_ceil(form.rows);
-    let threads = target.threads.max(1);
+    let whole_blocks = tile_rows as f64 / form.rows as f64;
+    // Threads share out blocks, of which some may have one more than others, or the stages of a single one.
+    let count = blocks(convolution, form);
+    let threads = if count == 1 { 1 } else { target.threads.max(1) };
     let uneven = (count.div_ceil(threads) * threads) as f64 / count as f64;
     Some(Estimate {
-        compute: uneven * blocks * compute,
-        memory: blocks * between + readings as f64 * travel(weights, true, target) + ends,
+        compute: uneven * whole_blocks * compute,
+        memory: whole_blocks * between + readings as f64 * travel(weights, true, target) + ends,
         start: target.costs.start,
     })
 }

@@ -225,6 +225,7 @@ mod tests {
             recorded: false,
         };
         let ceilings = Ceilings {
+            cores: 1,
             flops: 1e11,
             levels: vec![Level { name: "memory".to_owned(), bytes: None, rate: 1e10 }],
         };

@@ -93,6 +93,6 @@ pub(crate) fn without_matrices(flat: &Flat, schedule: &Schedule, target: &Target
     // Accumulators, one register for each vector of constants, two for what the rows have.
     let rows = (target.vector.registers.saturating_sub(vectors + 2) / vectors).clamp(1, schedule.tile);
     let mut plain = Schedule { matrix: None, tile: rows, prefetch: false, ..schedule.clone() };
-    plain.order = order::shared_out(flat, &plain, target);
-    plain
+    plain.order = order::order(flat, &plain, target);
+    order::on_threads(flat, plain, target)
 }

@@ -10,15 +10,6 @@ use crate::{Loop, Schedule, estimate, pack};
 /// Cycles that a kernel takes at least to be worth handing to other threads, which takes some thousands.
 pub(crate) const WORTH_THREADS: f64 = 30_000.0;
 
-/// Whether there is work for several threads, and a loop around all of it to share out.
-pub(super) fn parallel(flat: &Flat, schedule: &Schedule, target: &Target) -> bool {
-    let several = schedule.order.first().is_some_and(|&outer| {
-        let (extent, step) = steps(flat, schedule, outer);
-        extent > step
-    });
-    target.threads > 1 && several && estimate::of(flat, schedule, target).cycles(target) >= WORTH_THREADS
-}
-
 /// What a loop goes over, and by how much.
 fn steps(flat: &Flat, schedule: &Schedule, one: Loop) -> (usize, usize) {
     match one {
@@ -41,23 +32,32 @@ fn balance(flat: &Flat, schedule: &Schedule, one: Loop, threads: usize) -> f64 {
 /// Occupied for this share of the time, threads gain less by another outer loop than caches lose by it.
 const BALANCED: f64 = 0.8;
 
-/// The loops in the order that is best for one thread, but with one outermost that keeps all of them occupied.
-pub(super) fn shared_out(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
-    let mut order = order(flat, schedule, target);
-    let balance = |one: &Loop| balance(flat, schedule, *one, target.threads);
-    let Some(first) = order.first().filter(|_| target.threads > 1).map(balance) else { return order };
-    if first >= BALANCED {
-        return order;
+/// `schedule` with a loop outermost that keeps all threads occupied, if one does; it is shared out where there is work
+/// enough.
+pub(crate) fn on_threads(flat: &Flat, mut schedule: Schedule, target: &Target) -> Schedule {
+    if target.threads < 2 {
+        return schedule;
     }
+    let order = &schedule.order;
+    let balance = |one: &Loop| balance(flat, &schedule, *one, target.threads);
     let panelled =
         |axis: usize| order.iter().any(|one| matches!(one, Loop::Panel { axis: of, .. } if *of == axis));
     // The loop within a panel goes over the panel alone.
     let whole = |one: &Loop| !matches!(one, Loop::Axis(axis) if panelled(*axis));
-    let outer = (0..order.len())
-        .filter(|&k| whole(&order[k]))
-        .reduce(|best, k| if balance(&order[k]) > balance(&order[best]).min(BALANCED) { k } else { best });
-    order[..=outer.unwrap_or(0)].rotate_right(1);
-    order
+    // The first one that is balanced, or the one that is most.
+    let better = |best: usize, k: usize| {
+        let (least, other) = (balance(&order[best]), balance(&order[k]));
+        if least < BALANCED && other > least { k } else { best }
+    };
+    if let Some(outer) = (0..order.len()).filter(|&k| whole(&order[k])).reduce(better) {
+        schedule.order[..=outer].rotate_right(1);
+    }
+    let several = schedule.order.first().is_some_and(|&outer| {
+        let (extent, step) = steps(flat, &schedule, outer);
+        extent > step
+    });
+    schedule.parallel = several && estimate::of(flat, &schedule, target).cycles(target) >= WORTH_THREADS;
+    schedule
 }
 
 /// Rows of a window; with more than these each row of a map had better be read once, a vector's channels at a time, than
@@ -73,7 +73,7 @@ fn slides_along_tile(flat: &Flat, schedule: &Schedule, target: &Target) -> bool 
 }
 
 /// The loops around the register tile, so that what is read again is still in a near cache.
-fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
+pub(super) fn order(flat: &Flat, schedule: &Schedule, target: &Target) -> Vec<Loop> {
     let vector_axis = schedule.vector_axis.filter(|&axis| !flat.axes[axis].reduction);
     let packings = pack::packings(flat, schedule);
     let special = |axis: usize| Some(axis) == vector_axis || Some(axis) == schedule.tile_axis;

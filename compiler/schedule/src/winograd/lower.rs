@@ -42,14 +42,16 @@ pub(crate) fn lower(
         return Ok(None);
     };
     let places = SLOTS.map(Argument::Scratch).into_iter().chain([Argument::Result]).collect();
-    let schedule = choose::default_schedule(&product(&convolution, block), target);
+    let of_stages = super::of_stages(&convolution, form, target);
+    let schedule = choose::default_schedule(&product(&convolution, block), &of_stages);
     let mut tiles = Tiles {
         name,
         convolution: &convolution,
         transforms,
         largest: block,
         schedule,
-        target,
+        threads: target.threads,
+        target: &of_stages,
         joined: Joined::new(places),
         elsewhere: Vec::new(),
     };
@@ -81,6 +83,8 @@ struct Tiles<'a> {
     largest: Block,
     /// Of the products, in blocks of any height: all read the same packed weights.
     schedule: Schedule,
+    /// That share out the blocks; `target` has those that share out the loops of a stage.
+    threads: usize,
     target: &'a Target,
     joined: Joined,
     /// What is read at other places than the one that is written next.
@@ -88,15 +92,18 @@ struct Tiles<'a> {
 }
 
 impl Tiles<'_> {
-    /// A loop over the blocks. Those at the lower edge may be others than the rest: with fewer rows, or with tiles that
-    /// leave the map.
+    /// A loop over the blocks, which threads share out. Those at the lower edge may be others than the rest: with fewer
+    /// rows, or with tiles that leave the map. Where one block is the whole map, threads share out the loops of each stage:
+    /// all of them read the same weights, each its own part.
     fn blocks(&mut self) -> Result<Vec<Stmt>, Unsupported> {
         let (height, rows, outputs) = (self.convolution.height(), self.largest.rows, self.transforms.outputs);
         let tile_rows = height.div_ceil(outputs);
         let (count, whole) = (tile_rows.div_ceil(rows), height / outputs / rows);
+        if count == 1 {
+            return self.block(self.largest, Expr::int(0), tile_rows * outputs - height);
+        }
         let mut joined = std::mem::replace(&mut self.joined, Joined::new(vec![]));
-        let threads = self.target.threads;
-        let body = joined.blocks(count, threads, |joined, number| {
+        let body = joined.blocks(count, self.threads, |joined, number| {
             std::mem::swap(&mut self.joined, joined);
             let mut body = Vec::new();
             if whole > 0 {
@@ -107,12 +114,8 @@ impl Tiles<'_> {
                 let edge = Block { rows: rows.min(tile_rows - start), ..self.largest };
                 let over = ((start + edge.rows) * outputs).saturating_sub(height);
                 let here = self.block(edge, Expr::int(start as i64), over)?;
-                if count == 1 {
-                    body = here;
-                } else {
-                    let condition = Expr::compare(Compare::Eq, number.clone(), Expr::int(block as i64));
-                    body = vec![Stmt::If { condition, then: here, otherwise: body }];
-                }
+                let condition = Expr::compare(Compare::Eq, number.clone(), Expr::int(block as i64));
+                body = vec![Stmt::If { condition, then: here, otherwise: body }];
             }
             std::mem::swap(&mut self.joined, joined);
             Ok(body)
@@ -228,7 +231,8 @@ impl Tiles<'_> {
         ));
         let row = Stmt::If { condition: inside, then: there, otherwise: fill(self, 0, width, false)? };
         let (from, to) = (Expr::int(0), Expr::int(height as i64));
-        Ok(vec![Stmt::For { var, from, to, step: 1, parallel: false, body: vec![row] }])
+        let parallel = self.target.threads > 1;
+        Ok(vec![Stmt::For { var, from, to, step: 1, parallel, body: vec![row] }])
     }
 
     /// A product with one of the matrices along an axis of a stage.
@@ -313,7 +317,7 @@ impl Tiles<'_> {
     fn arranged(&self, flat: &Flat, vector_axis: usize, tile_axis: usize) -> Schedule {
         let lanes = choose::lanes(flat, self.target).min(flat.axes[vector_axis].extent.next_power_of_two());
         let outer = (0..flat.axes.len()).filter(|&axis| axis != vector_axis && axis != tile_axis);
-        Schedule {
+        let schedule = Schedule {
             vector_axis: Some(vector_axis),
             lanes,
             vectors: 1,
@@ -321,7 +325,8 @@ impl Tiles<'_> {
             tile: flat.axes[tile_axis].extent,
             order: outer.chain([vector_axis, tile_axis]).map(Loop::Axis).collect(),
             ..Schedule::plain()
-        }
+        };
+        choose::on_threads(flat, schedule, self.target)
     }
 
     /// The loops of a stage within the block that starts at tile row `start`.
