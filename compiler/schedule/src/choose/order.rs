@@ -29,8 +29,9 @@ fn balance(flat: &Flat, schedule: &Schedule, one: Loop, threads: usize) -> f64 {
     extent as f64 / (threads * most).max(1) as f64
 }
 
-/// Occupied for this share of the time, threads gain less by another outer loop than caches lose by it.
-const BALANCED: f64 = 0.8;
+/// Occupied for this share of the time, threads gain less by another outer loop than caches lose by it: sums, and maps,
+/// which have little to compute of what they read.
+const BALANCED: [f64; 2] = [0.95, 0.8];
 
 /// `schedule` with a loop outermost that keeps all threads occupied, if one does; it is shared out where there is work
 /// enough.
@@ -45,9 +46,10 @@ pub(crate) fn on_threads(flat: &Flat, mut schedule: Schedule, target: &Target) -
     // The loop within a panel goes over the panel alone.
     let whole = |one: &Loop| !matches!(one, Loop::Axis(axis) if panelled(*axis));
     // The first one that is balanced, or the one that is most.
+    let balanced = BALANCED[usize::from(flat.fold.is_none())];
     let better = |best: usize, k: usize| {
         let (least, other) = (balance(&order[best]), balance(&order[k]));
-        if least < BALANCED && other > least { k } else { best }
+        if least < balanced && other > least { k } else { best }
     };
     if let Some(outer) = (0..order.len()).filter(|&k| whole(&order[k])).reduce(better) {
         schedule.order[..=outer].rotate_right(1);
