@@ -13,6 +13,8 @@ mod records;
 
 pub use description::TargetError;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// A machine to compile for.
@@ -201,6 +203,14 @@ impl Target {
         // About what the compiler's runtime takes for a multiplication and an addition on a Cortex-M.
         const CALLED: f64 = 80.0;
         self.costs.float.unwrap_or(if self.float.bits == 0 { CALLED } else { 1.0 })
+    }
+
+    /// The machine for what runs within one of several threads.
+    pub fn on_one_thread(&self) -> Cow<'_, Target> {
+        match self.threads {
+            1 => Cow::Borrowed(self),
+            _ => Cow::Owned(Target { threads: 1, ..self.clone() }),
+        }
     }
 }
 

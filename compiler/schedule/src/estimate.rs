@@ -65,6 +65,7 @@ pub fn estimate_rows(
     result: &Destination,
     target: &Target,
 ) -> Estimate {
+    let target = &*target.on_one_thread();
     let mut sum = Estimate { start: target.costs.start, ..Estimate::default() };
     let mut sources = operands.to_vec();
     for (k, stage) in definition.stages.iter().enumerate() {

@@ -56,6 +56,7 @@ pub fn estimate_lines(
     target: &Target,
 ) -> Result<Estimate, Unfit> {
     let chain = Chain::new(definition, rows, operands, result, target)?;
+    let target = &*target.on_one_thread();
     let mut estimate = Estimate { start: target.costs.start, ..Estimate::default() };
     let constant = |operand: &&Operand| operand.constant;
     let bytes = |operand: &Operand| operand.len * operand.dtype.bytes();

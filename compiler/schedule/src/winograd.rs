@@ -88,10 +88,7 @@ pub(crate) fn of(flat: &Flat, form: Winograd, target: &Target) -> Option<Estimat
 
 /// The machine as the stages of a block find it: with its threads where one block is the whole map, with one of them else.
 fn of_stages<'t>(convolution: &Convolution, form: Winograd, target: &'t Target) -> Cow<'t, Target> {
-    if target.threads == 1 || blocks(convolution, form) == 1 {
-        return Cow::Borrowed(target);
-    }
-    Cow::Owned(Target { threads: 1, ..target.clone() })
+    if blocks(convolution, form) == 1 { Cow::Borrowed(target) } else { target.on_one_thread() }
 }
 
 /// Blocks of the map.

@@ -93,7 +93,7 @@ impl Workload {
     /// The schedule that is taken where nothing else is known.
     pub(crate) fn default_schedule(&self, flat: &Flat, target: &Target) -> Schedule {
         match self.is_part() {
-            true => Schedule { parallel: false, ..choose::default_schedule(flat, target) },
+            true => choose::default_schedule(flat, &target.on_one_thread()),
             false => choose::cheapest(flat, target),
         }
     }
