@@ -1,5 +1,6 @@
 //! Kernels that are computed into one another row by row, and on several threads, give what the reference evaluator
-//! says: random inverted bottlenecks for a machine on which everything is chained that can be.
+//! says: random inverted bottlenecks for a machine on which everything is chained that can be. So do convolutions in
+//! Winograd's tiles.
 
 use ir::{DType, Float, Tensor, TensorType, Value};
 use onnxc::{Artifact, Model, Options, Watch};
@@ -124,6 +125,29 @@ proptest! {
             let (together, alone) = outputs(&artifact, &x);
             prop_assert_eq!(&together, &alone, "threads give other bits");
             prop_assert_eq!(compare(&wanted[0], &together[0], TOLERANCE), Ok(()));
+        }
+    }
+}
+
+/// Of maps that are one block of tiles threads share out each stage, of larger ones the blocks.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn tiles_on_threads_are_the_reference() {
+    for (extent, channels) in [(7, 256), (14, 128), (56, 32)] {
+        let mut network = Network { graph: Graph::new("network"), random: Random::new(extent as u64) };
+        let x = network.graph.input("x", TensorType::new(DType::F32, [1, channels, extent, extent]));
+        let y = network.conv(x, channels, 3, 1, false);
+        network.graph.output("y", y);
+        let graph = network.graph;
+        let x = [Random::new(1).tensor(&[1, channels, extent, extent])];
+        let wanted = ops::evaluate(&graph, &x);
+        for threads in [2, 3] {
+            let target = Target { threads, ..Target::host().unwrap() };
+            let artifact = compiled(&graph, &target).unwrap();
+            assert_eq!(artifact.metadata.threads, threads);
+            let (together, alone) = outputs(&artifact, &x);
+            assert_eq!(together, alone, "{extent}: threads give other bits");
+            assert_eq!(compare(&wanted[0], &together[0], TOLERANCE), Ok(()), "{extent}");
         }
     }
 }

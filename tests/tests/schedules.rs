@@ -2,7 +2,7 @@
 //! for machines with and without vectors.
 
 use ir::{DType, Scalar, Tensor, TensorType};
-use loops::{Binary, Definition, Expr, Fold, Nest, Source, Stage};
+use loops::{Binary, Definition, Expr, Fold, Nest, Source, Stage, Stmt};
 use ops::AnyOp;
 use ops::ops::add::Add;
 use ops::ops::arg_reduce::ArgReduce;
@@ -474,6 +474,12 @@ fn check_tiles(op: &AnyOp, types: &[TensorType], constant: &[bool], target: &Tar
             let form = Winograd { outputs, rows };
             let tiled = Schedule { winograd: Some(form), ..usual.clone() };
             let kernel = schedule::lower_by(&workload, &tiled, target).unwrap();
+            if target.threads > 1 {
+                // The stages of a single block, or all blocks.
+                let parallel = |stmt: &&Stmt| matches!(stmt, Stmt::For { parallel: true, .. });
+                let loops = kernel.nest.body.iter().filter(parallel).count();
+                assert!(loops == 1 || rows == all, "{form:?} has {loops} parallel loops");
+            }
             let got = run_kernel(&kernel, &known, ty).to_f64s();
             for (k, (a, b)) in got.into_iter().zip(&wanted).enumerate() {
                 let error = (a - b).abs() / largest;

@@ -11,8 +11,8 @@ use schedule::{
     Argument, Destination, Kernel, Loop, Matrix, Operand, Refused, Schedule, Space, View, Winograd, Workload,
     lower_by,
 };
-use targets::Target;
 use targets::instructions::Table;
+use targets::{Cache, Target};
 
 /// A stage and what it reads; whether an operand is a constant.
 #[derive(Debug, Clone)]
@@ -407,6 +407,21 @@ fn the_outermost_loop_keeps_threads_occupied() {
     assert_eq!(alone.order.first(), Some(&Loop::Axis(1)), "{alone:?}");
     assert!(!alone.parallel && shared.parallel, "{shared:?}");
     assert_eq!(shared.order.first(), Some(&Loop::Axis(0)), "{shared:?}");
+}
+
+/// Four panels of rows would be ten tiles for one thread and twelve for the other; twenty blocks of columns are ten for each.
+#[test]
+fn the_outermost_loop_of_a_product_keeps_threads_occupied_all_the_time() {
+    let schedule = |rows: usize| {
+        let mut target = Target { threads: 2, ..Target::preset("x86-64-v3").unwrap() };
+        target.caches = vec![
+            Cache { bytes: 32 << 10, bytes_per_cycle: 64.0 },
+            Cache { bytes: 512 << 10, bytes_per_cycle: 32.0 },
+        ];
+        default_product(rows, 384, 1536, &target)
+    };
+    assert!(matches!(schedule(144).order.first(), Some(Loop::Panel { .. })), "{:?}", schedule(144));
+    assert_eq!(schedule(128).order.first(), Some(&Loop::Axis(1)), "{:?}", schedule(128));
 }
 
 /// A product of constants with `rows` of `depth` numbers.

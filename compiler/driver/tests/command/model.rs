@@ -94,6 +94,15 @@ impl Model {
     }
 }
 
+/// `x[rows, depth]` times weights that are all a half: enough work for several threads if both are large.
+pub fn product(rows: i64, depth: i64) -> Model {
+    Model::new()
+        .input("x", &[Dim::Known(rows), Dim::Known(depth)])
+        .weights("w", &[depth, depth], &vec![0.5; (depth * depth) as usize])
+        .node("MatMul", "product", &["x", "w"], "y")
+        .output("y", &[Dim::Known(rows), Dim::Known(depth)])
+}
+
 /// `y = relu(x · w + b)` over `rows × 3`, to `rows × 2`.
 pub fn dense(rows: Dim) -> Model {
     Model::new()
