@@ -5,7 +5,7 @@ mod order;
 mod register_tile;
 
 pub(crate) use matrix::{forms as matrix_forms, is_legal as is_legal_matrix, without_matrices};
-pub(crate) use order::{WORTH_THREADS, on_threads};
+pub(crate) use order::{WORTH_THREADS, on_threads, uneven};
 use register_tile::register_tile;
 
 use ir::DType;

@@ -3,6 +3,8 @@
 //! A point is put together from a register tile and what stands around it: what the default would choose for that tile,
 //! or anything else that is legal. Every point that comes out is legal.
 
+use std::borrow::Cow;
+
 use fastrand::Rng;
 use targets::Target;
 
@@ -29,7 +31,7 @@ const MOST_WRITTEN: usize = 1 << 12;
 pub struct Space<'a> {
     workload: Workload,
     flat: Flat,
-    target: &'a Target,
+    target: Cow<'a, Target>,
     default: Schedule,
     /// Axes that vectors may run along, with the most lanes.
     vectors: Vec<(usize, usize)>,
@@ -67,7 +69,8 @@ const GENES: [Gene; 9] = [
 impl<'a> Space<'a> {
     pub fn new(workload: &Workload, target: &'a Target) -> Space<'a> {
         let flat = workload.flat();
-        let widest = lanes(&flat, target);
+        let target = if workload.is_part() { target.on_one_thread() } else { Cow::Borrowed(target) };
+        let widest = lanes(&flat, &target);
         let along = |axis: usize| {
             let fits = |wide: usize| match flat.axes[axis].reduction {
                 true => wide > 1 && folds_along(&flat, axis, wide),
@@ -79,11 +82,11 @@ impl<'a> Space<'a> {
                 .find(|&w| fits(w))
         };
         let vectors = (0..flat.axes.len()).filter_map(|axis| Some((axis, along(axis)?))).collect();
-        let default = workload.default_schedule(&flat, target);
-        let plain = choose::default_schedule(&flat, target);
+        let default = workload.default_schedule(&flat, &target);
+        let plain = choose::default_schedule(&flat, &target);
         let (winograd, matrices) = match workload.is_part() {
             true => (vec![], vec![]),
-            false => (winograd::usual_forms(&flat, target), choose::matrix_forms(&flat, &plain, target)),
+            false => (winograd::usual_forms(&flat, &target), choose::matrix_forms(&flat, &plain, &target)),
         };
         Space { workload: workload.clone(), flat, target, default, vectors, winograd, matrices }
     }
@@ -99,17 +102,18 @@ impl<'a> Space<'a> {
     }
 
     pub fn is_legal(&self, schedule: &Schedule) -> bool {
-        self.workload.allows(schedule, &self.flat, self.target).is_ok()
+        self.workload.allows(schedule, &self.flat, &self.target).is_ok()
     }
 
-    /// Modelled cycles.
+    /// Modelled cycles of all threads together, with those that they wait.
     pub fn estimate(&self, schedule: &Schedule) -> f64 {
-        estimate::of(&self.flat, schedule, self.target).cycles(self.target)
+        let cycles = estimate::of(&self.flat, schedule, &self.target).cycles(&self.target);
+        cycles * choose::uneven(&self.flat, schedule, &self.target)
     }
 
     /// What a learned model can tell schedules of this workload apart by: as many numbers for each.
     pub fn features(&self, schedule: &Schedule) -> Vec<f64> {
-        features::of(&self.flat, schedule, self.target)
+        features::of(&self.flat, schedule, &self.target)
     }
 
     /// A point from anywhere.
@@ -199,7 +203,7 @@ impl<'a> Space<'a> {
             Gene::Tile if !self.matrices.is_empty() && random.bool() => {
                 let Some(form) = choice(&self.matrices, random) else { return };
                 *point =
-                    Schedule { winograd: point.winograd, ..choose::around(&self.flat, form, self.target) };
+                    Schedule { winograd: point.winograd, ..choose::around(&self.flat, form, &self.target) };
             }
             Gene::Tile => {
                 let rows: Vec<usize> =
@@ -250,16 +254,16 @@ impl<'a> Space<'a> {
 
     /// Gives the point what the default chooses for its register tile.
     fn around(&self, point: &mut Schedule) {
-        let filled = choose::around(&self.flat, point, self.target);
+        let filled = choose::around(&self.flat, point, &self.target);
         *point = Schedule { winograd: point.winograd, ..filled };
     }
 
     /// Makes the parts fit each other: what came from elsewhere may name an axis twice, or more than there is.
     fn put_in_order(&self, point: &mut Schedule) {
         // Another tile, or other vectors, may have no use for them.
-        point.matrix = point.matrix.filter(|_| choose::is_legal_matrix(point, &self.flat, self.target));
+        point.matrix = point.matrix.filter(|_| choose::is_legal_matrix(point, &self.flat, &self.target));
         if point.matrix.is_none() {
-            let fitting = dot::fitting(&self.flat, point.vector_axis, point.lanes, self.target);
+            let fitting = dot::fitting(&self.flat, point.vector_axis, point.lanes, &self.target);
             point.group = fitting.map_or(1, |dot| dot.group);
         }
         let extent = |axis: usize| self.flat.axes.get(axis).map_or(1, |axis| axis.extent);

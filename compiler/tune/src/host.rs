@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use ir::Tensor;
-use native::Library;
+use native::{Library, Pool, Threads};
 use targets::Target;
 
 use crate::program::{NAME, Program};
@@ -34,12 +34,21 @@ const _: () = assert!(LINE.is_multiple_of(codegen::ALIGN));
 
 /// A loaded program.
 struct Loaded {
-    library: Library,
+    // What `run` is a part of.
+    _library: Library,
+    run: Run,
     samples: Vec<f64>,
 }
 
-/// Memory that every program of a trial can run in.
+/// A program's function: of one whose loops are worth threads, that which takes them.
+enum Run {
+    Alone(native::Run),
+    OnThreads(native::RunThreads),
+}
+
+/// Memory that every program of a trial can run in, and the threads that they may use.
 struct Memory {
+    hook: Threads,
     inputs: Vec<Aligned>,
     outputs: Vec<Aligned>,
     arena: Aligned,
@@ -77,11 +86,11 @@ impl Aligned {
 
 impl Memory {
     /// Programs of one workload differ in their arenas alone. `place` is a number below [`PLACES`].
-    fn new<'p>(programs: impl Iterator<Item = &'p Program> + Clone, place: usize) -> Memory {
+    fn new<'p>(programs: impl Iterator<Item = &'p Program> + Clone, place: usize, hook: Threads) -> Memory {
         // Primes, so that the distances between two buffers differ from place to place.
         let mut lines = (1..).map(|buffer: usize| place * 13 * buffer + 19 * buffer);
         let mut line = || lines.next().unwrap_or_default();
-        let mut memory = Memory { inputs: vec![], outputs: vec![], arena: Aligned::zeros(0, 0) };
+        let mut memory = Memory { hook, inputs: vec![], outputs: vec![], arena: Aligned::zeros(0, 0) };
         if let Some(program) = programs.clone().next() {
             memory.inputs.extend(program.inputs.iter().map(|tensor| Aligned::of(&tensor.data, line())));
             memory.outputs.extend(program.outputs.iter().map(|ty| Aligned::zeros(ty.bytes(), line())));
@@ -100,7 +109,16 @@ impl Memory {
 impl Loaded {
     fn new(program: &Program) -> Result<Loaded, String> {
         let library = Library::load(&program.object.bytes).map_err(|error| error.to_string())?;
-        Ok(Loaded { library, samples: Vec::new() })
+        let name = format!("{NAME}_run");
+        // SAFETY: objects of this compiler have these functions of these types, and the library is kept beside them.
+        let run = unsafe {
+            match library.function_on_threads(&format!("{name}_threads")) {
+                Ok(run) => Ok(Run::OnThreads(run)),
+                Err(_) => library.function(&name).map(Run::Alone),
+            }
+        };
+        let run = run.map_err(|error| error.to_string())?;
+        Ok(Loaded { _library: library, run, samples: Vec::new() })
     }
 
     /// One run in memory that was made for this program among others, and the nanoseconds that it takes.
@@ -109,16 +127,19 @@ impl Loaded {
         let outputs: Vec<*mut u8> =
             memory.outputs.iter_mut().map(|output| output.bytes_mut().as_mut_ptr()).collect();
         let arena = memory.arena.bytes_mut().as_mut_ptr();
+        let (inputs, outputs) = (inputs.as_ptr(), outputs.as_ptr());
         let start = Instant::now();
         // SAFETY: the object is of this compiler, for a machine like this one (else it was asked for in vain, and ends
-        // this process alone); every buffer has the size and alignment that the program was made for.
-        let status = unsafe { self.library.run(NAME, &inputs, &outputs, arena) };
+        // this process alone); every buffer has the size and alignment that the program was made for, and the pool is
+        // kept by whoever has the memory.
+        let status = unsafe {
+            match self.run {
+                Run::Alone(run) => run(inputs, outputs, arena),
+                Run::OnThreads(run) => run(inputs, outputs, arena, &memory.hook),
+            }
+        };
         let taken = start.elapsed();
-        match status {
-            Ok(0) => Ok(taken.as_nanos() as f64),
-            Ok(status) => Err(format!("it returned {status}")),
-            Err(error) => Err(error.to_string()),
-        }
+        if status == 0 { Ok(taken.as_nanos() as f64) } else { Err(format!("it returned {status}")) }
     }
 
     /// What it computes, having nothing left of another program's results.
@@ -146,11 +167,19 @@ pub(crate) fn measure(
     default: &Program,
     compiled: Vec<Result<Program, String>>,
 ) -> Result<Answer, TrialError> {
-    pin();
+    // Threads are where the system puts them, one stays where it is.
+    if target.threads == 1 {
+        pin();
+    }
+    let started = Pool::start(target.threads);
+    let mut pool =
+        started.map_err(|error| TrialError(format!("starting {} threads: {error}", target.threads)))?;
+    let hook = pool.hook();
     let mut others: Vec<Option<Loaded>> = Vec::new();
     let mut problems: Vec<String> = Vec::new();
     let programs = std::iter::once(default).chain(compiled.iter().flatten());
-    let mut memories: Vec<Memory> = (0..PLACES).map(|place| Memory::new(programs.clone(), place)).collect();
+    let mut memories: Vec<Memory> =
+        (0..PLACES).map(|place| Memory::new(programs.clone(), place, hook)).collect();
     let mut first = Loaded::new(default).map_err(TrialError)?;
     let wanted = first.results(default, &mut memories[0]).map_err(TrialError)?;
     for program in &compiled {

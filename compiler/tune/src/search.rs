@@ -76,8 +76,9 @@ impl Search {
         let start = Instant::now();
         let mut random = Rng::with_seed(self.seed_of(&workload.key()));
         let trial = |schedules: Vec<Schedule>| {
+            let (workload, threads) = (workload.clone(), target.threads);
             let target = Machine::Description(Box::new(target.clone()));
-            engine.run(&Trial { workload: workload.clone(), target, unit: self.unit, schedules })
+            engine.run(&Trial { workload, target, unit: self.unit, threads, schedules })
         };
         let mut seen: HashSet<Schedule> = HashSet::from([space.default_schedule().clone()]);
         // Schedules by their cost as a share of the default's, the best first.

@@ -20,7 +20,18 @@ pub struct Trial {
     /// In which costs are wanted; left out, what the runner measures by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<Unit>,
+    /// That share out the kernel's loops: 1 to 64.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub threads: usize,
     pub schedules: Vec<Schedule>,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(threads: &usize) -> bool {
+    *threads == 1
 }
 
 /// What costs are told in, of one run.
@@ -54,11 +65,13 @@ pub enum Machine {
 }
 
 impl Machine {
-    pub fn target(&self) -> Result<Target, TrialError> {
-        match self {
-            Machine::Name(name) => Target::preset(name).map_err(|error| TrialError(error.to_string())),
-            Machine::Description(target) => Ok(Target { threads: 1, ..(**target).clone() }),
-        }
+    /// For libraries that may use so many threads.
+    pub fn target(&self, threads: usize) -> Result<Target, TrialError> {
+        let target = match self {
+            Machine::Name(name) => Target::preset(name).map_err(|error| TrialError(error.to_string()))?,
+            Machine::Description(target) => (**target).clone(),
+        };
+        Ok(Target { threads, ..target })
     }
 }
 
@@ -102,7 +115,10 @@ impl Trial {
     /// all at once.
     pub fn run(&self) -> Result<Answer, TrialError> {
         self.workload.check().map_err(|wrong| TrialError(format!("the workload is malformed: {wrong}")))?;
-        let target = self.target.target()?;
+        if !(1..=64).contains(&self.threads) {
+            return Err(TrialError(format!("{} threads: from 1 to 64 are possible", self.threads)));
+        }
+        let target = self.target.target(self.threads)?;
         let unit = self.unit(&target)?;
         let space = Space::new(&self.workload, &target);
         let default = Program::new(&self.workload, space.default_schedule(), &target)
@@ -154,6 +170,10 @@ impl Trial {
             (Some(_), Some(Unit::Ns)) => Err(refused(
                 Unit::Ns,
                 "an emulator does not tell the time; instructions and cycles can be told",
+            )),
+            (Some(_), unit) if target.threads > 1 => Err(refused(
+                unit.unwrap_or(Unit::Instructions),
+                "an emulator does not tell what threads do at the same time",
             )),
             (Some(_), unit) => Ok(unit.unwrap_or(Unit::Instructions)),
         }

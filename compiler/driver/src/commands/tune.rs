@@ -70,11 +70,7 @@ impl Kernel {
 pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
     let start = Instant::now();
     let target = arguments.target.resolve()?;
-    if target.threads > 1 {
-        return Err(
-            Diagnostic::usage(code::COMMAND_LINE, "tuning is for one thread; leave --threads out").into()
-        );
-    }
+    check_threads(&target, arguments)?;
     let mut known = match arguments.output.exists() {
         true => records::read(&arguments.output)?.0,
         false => vec![],
@@ -97,7 +93,10 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
     drop(progress);
     let own = TargetKey::of(&target);
     let held = |known: &[Record], kernel: &Kernel| {
-        known.iter().find(|record| record.kernel == kernel.key && record.target.hash == own.hash).cloned()
+        let same = |record: &&Record| {
+            (&record.kernel, &record.target.hash, record.threads) == (&kernel.key, &own.hash, target.threads)
+        };
+        known.iter().find(same).cloned()
     };
     let tasks = kernels.iter().map(|kernel| {
         let done = held(&known, kernel).is_some();
@@ -172,6 +171,22 @@ pub fn tune(arguments: &cli::Tune) -> Result<Tuned, Diagnostics> {
         warnings,
         stopped,
     })
+}
+
+/// Several threads take a machine to themselves, and a clock.
+fn check_threads(target: &Target, arguments: &cli::Tune) -> Result<(), Diagnostic> {
+    let refused =
+        |why: &str| Err(Diagnostic::usage(code::COMMAND_LINE, format!("{why}; leave --threads out")));
+    match target.threads {
+        1 => Ok(()),
+        _ if arguments.engine.engine != cli::Engine::Local => {
+            refused("on a cluster each trial has one core, for one thread")
+        }
+        _ if arguments.runner.is_none() && !execute::is_native(target) => {
+            refused("an emulator does not tell what threads do at the same time")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A file holds costs in one unit, and cycles take a model.

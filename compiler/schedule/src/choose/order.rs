@@ -29,6 +29,16 @@ fn balance(flat: &Flat, schedule: &Schedule, one: Loop, threads: usize) -> f64 {
     extent as f64 / (threads * most).max(1) as f64
 }
 
+/// By how much longer all threads take than if none of them waited for others; tiles have their own way.
+pub(crate) fn uneven(flat: &Flat, schedule: &Schedule, target: &Target) -> f64 {
+    let threads = target.threads;
+    match schedule.order.first() {
+        _ if threads == 1 || schedule.winograd.is_some() => 1.0,
+        Some(&outermost) if schedule.parallel => 1.0 / balance(flat, schedule, outermost, threads),
+        _ => threads as f64,
+    }
+}
+
 /// Occupied for this share of the time, threads gain less by another outer loop than caches lose by it: sums, and maps,
 /// which have little to compute of what they read.
 const BALANCED: [f64; 2] = [0.95, 0.8];
