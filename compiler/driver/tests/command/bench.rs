@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::model::{Dim, dense, product};
+use crate::model::{Dim, dense};
 use crate::{Folder, Ran, shared_product};
 
 #[test]
@@ -13,7 +13,7 @@ fn it_explains_itself() {
     insta::assert_snapshot!(Folder::new().onnxc("bench --help").ok().stdout);
 }
 
-fn positive(value: &Value) -> f64 {
+pub fn positive(value: &Value) -> f64 {
     let number = value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
     assert!(number > 0.0 && number.is_finite(), "{number}");
     number
@@ -81,26 +81,6 @@ fn a_compiled_library_is_timed_as_it_is() {
 }
 
 #[test]
-fn threads_are_timed_together() {
-    let folder = Folder::with("wide.onnx", &product(64, 512));
-    let flags = "--threads 2 --seconds 0.05 --format json";
-    let benched = folder.onnxc(&format!("bench wide.onnx --per-node {flags}")).ok().json();
-    assert_eq!((&benched["threads"], &benched["core"]), (&Value::from(2), &Value::Null), "{benched}");
-    assert_eq!(benched["ceilings"]["cores"], 2);
-    positive(&benched["times"]["median"]);
-    for kernel in benched["kernels"].as_array().unwrap() {
-        positive(&kernel["times"]["median"]);
-    }
-    folder.onnxc("compile wide.onnx --threads 2 -o out").ok();
-    assert_eq!(folder.onnxc("bench out --seconds 0.02 --format json").ok().json()["threads"], 2);
-    let words = folder.onnxc("bench out --seconds 0.02").ok().stdout;
-    assert!(words.starts_with("wide for host, in this process on 2 threads"), "{words}");
-    // A kernel that is not worth it runs on one.
-    let folder = Folder::with("dense.onnx", &dense(Dim::Known(1)));
-    assert_eq!(folder.onnxc(&format!("bench dense.onnx {flags}")).ok().json()["threads"], 1);
-}
-
-#[test]
 fn emulated_machines_count_instructions() {
     let folder = Folder::with("dense.onnx", &dense(Dim::Known(1)));
     let benched = folder.onnxc("bench dense.onnx --target cortex-m4f --format json").ok().json();
@@ -154,7 +134,6 @@ fn what_cannot_be_measured_is_refused_with_a_reason() {
         ("dense.onnx --target cortex-m4f --html page.html", "the roofline is this machine's"),
         ("dense.onnx --target cortex-a7 --cycles", "target `cortex-a7` has no `scheduling_model`"),
         ("dense.onnx --cycles", "on this machine time is measured"),
-        ("dense.onnx --target cortex-a53 --threads 2", "the instructions of one thread"),
         ("dense.onnx --seconds 0", "write a number of seconds"),
         ("dense.onnx --seconds 0.02 --html none/page.html", "cannot write `none/page.html`"),
     ];

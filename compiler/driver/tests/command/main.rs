@@ -2,6 +2,7 @@
 
 mod bench;
 mod model;
+mod threads;
 
 use std::fs;
 use std::path::{Path, PathBuf};
