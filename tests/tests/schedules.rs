@@ -510,15 +510,11 @@ fn tiles() {
     }
 }
 
-/// Of several blocks threads take whole ones, of a single one a part of each stage's loops.
-#[test]
-fn threads_share_out_blocks_or_the_stages_of_one() {
-    let target = Target { threads: 2, ..Target::preset("x86-64-v4").unwrap() };
-    let window = Window { strides: vec![1; 2], dilations: vec![1; 2], pads: vec![(1, 1); 2] };
+/// A convolution of channels-last maps with `window` over `types`, as it is lowered by default.
+fn default_of(window: Window, types: &[TensorType], target: &Target) -> (Workload, Schedule) {
     let op = AnyOp::from(Conv { window, group: 1, layout: Layout::ChannelsLast });
-    let types = [f32s(&[1, 16, 16, 512]), f32s(&[512, 512, 3, 3]), f32s(&[512])];
-    let results = op.infer(&types).unwrap();
-    let definition = op.meaning(&types).definition(&types, &results);
+    let results = op.infer(types).unwrap();
+    let definition = op.meaning(types).definition(types, &results);
     let operand = |(k, ty): (usize, &TensorType)| Operand {
         source: Source::Operand(k),
         dtype: ty.dtype,
@@ -528,9 +524,34 @@ fn threads_share_out_blocks_or_the_stages_of_one() {
     };
     let operands: Vec<Operand> = types.iter().enumerate().map(operand).collect();
     let destination = Destination { view: View::contiguous(&results[0].shape), len: results[0].elements() };
-    let workload = Workload::new("test", &definition.stages[0], &operands, &destination);
-    let lowered = schedule::lower("test", &definition.stages[0], &operands, &destination, &target);
-    let usual = lowered.unwrap().stages.remove(0);
+    let stage = &definition.stages[0];
+    let lowered = schedule::lower("test", stage, &operands, &destination, target);
+    (Workload::new("test", stage, &operands, &destination), lowered.unwrap().stages.remove(0))
+}
+
+/// Whether a place is on the map is asked outside of the register tile: the same tile as without edges.
+#[test]
+fn edges_take_no_registers() {
+    let mut target = Target::preset("x86-64-v3").unwrap();
+    target.caches.truncate(2);
+    target.caches[1].bytes = 512 << 10;
+    let tile = |extent: usize, pads: (usize, usize)| {
+        let window = Window { strides: vec![2; 2], dilations: vec![1; 2], pads: vec![pads; 2] };
+        let types = [f32s(&[1, extent, extent, 512]), f32s(&[512, 512, 3, 3]), f32s(&[512])];
+        let schedule = default_of(window, &types, &target).1;
+        (schedule.tile, schedule.vectors)
+    };
+    assert_eq!(tile(14, (1, 1)), tile(15, (0, 0)));
+    assert_eq!(tile(14, (1, 1)), (4, 3));
+}
+
+/// Of several blocks threads take whole ones, of a single one a part of each stage's loops.
+#[test]
+fn threads_share_out_blocks_or_the_stages_of_one() {
+    let target = Target { threads: 2, ..Target::preset("x86-64-v4").unwrap() };
+    let window = Window { strides: vec![1; 2], dilations: vec![1; 2], pads: vec![(1, 1); 2] };
+    let types = [f32s(&[1, 16, 16, 512]), f32s(&[512, 512, 3, 3]), f32s(&[512])];
+    let (workload, usual) = default_of(window, &types, &target);
     let loops = |rows: usize| {
         let tiled = Schedule { winograd: Some(Winograd { outputs: 4, rows }), ..usual.clone() };
         let nest = schedule::lower_by(&workload, &tiled, &target).unwrap().nest;

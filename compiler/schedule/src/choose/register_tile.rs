@@ -5,13 +5,16 @@ use loops::{BufferId, Expr};
 use targets::Target;
 
 use super::{LONG, Loads, read_across, side_by_side};
+use crate::emit::guard;
 use crate::flat::Flat;
 use crate::{Schedule, dot, pack};
 
 /// Rows and vectors of the register tile along the axes of `schedule`: what needs the fewest modelled cycles over the
 /// whole domain.
 pub(super) fn register_tile(flat: &Flat, schedule: &Schedule, target: &Target) -> (usize, usize) {
-    let loads = Loads::of_body(&flat.body, flat, schedule, target);
+    // Whether a place is on the map is asked outside of the tile, not by it.
+    let (_, body) = guard::of(flat);
+    let loads = Loads::of_body(&body, flat, schedule, target);
     let Schedule { vector_axis: Some(vector_axis), tile_axis, lanes, .. } = *schedule else { return (1, 1) };
     let columns = flat.axes[vector_axis].extent.div_ceil(lanes);
     if flat.fold.is_none() {
