@@ -167,14 +167,14 @@ fn estimate(convolution: &Convolution, form: Winograd, target: &Target) -> Optio
     let result = convolution.height() * convolution.width();
     let ends = travel(bytes(result * block.inputs), false, target)
         + travel(bytes(result * block.channels), false, target);
-    let whole_blocks = tile_rows as f64 / form.rows as f64;
+    let height_in_blocks = tile_rows as f64 / form.rows as f64;
     // Threads share out blocks, of which some may have one more than others, or the stages of a single one.
     let count = blocks(convolution, form);
     let threads = if count == 1 { 1 } else { target.threads.max(1) };
     let uneven = (count.div_ceil(threads) * threads) as f64 / count as f64;
     Some(Estimate {
-        compute: uneven * whole_blocks * compute,
-        memory: whole_blocks * between + readings as f64 * travel(weights, true, target) + ends,
+        compute: uneven * height_in_blocks * compute,
+        memory: height_in_blocks * between + readings as f64 * travel(weights, true, target) + ends,
         start: target.costs.start,
     })
 }
