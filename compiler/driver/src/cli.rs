@@ -48,12 +48,13 @@ pub enum Command {
     /// magnitude or its spread, whichever is more) or within --absolute; integers and booleans must be equal. The last
     /// line is PASS or FAIL.
     Verify(Verify),
-    /// Times a model, or a library that `compile` wrote for this machine, on one core or --threads of them; under QEMU counts
-    /// instructions.
+    /// Times a model, or a library that `compile` wrote for this machine, on one core or --threads of them; under QEMU
+    /// counts instructions.
     ///
-    /// Runs in this process on random inputs, again and again for --seconds; prints the median and the 99th percentile.
-    /// With --per-node every kernel is measured as it runs in the model; on this machine its time is held against what this machine can do at
-    /// most: the multiply-adds and the bytes from each cache that small loops measure here (the roofline model).
+    /// Runs in this process on random inputs, again and again for --seconds; prints the median, the 99th percentile and the
+    /// least. With --per-node every kernel is measured as it runs in the model; on this machine its time is held against what
+    /// this machine can do at most: the multiply-adds and the bytes from each cache that small loops measure here (the
+    /// roofline model).
     Bench(Bench),
     /// Finds better schedules for a model's kernels by measuring, and writes them as records that `compile` takes.
     ///

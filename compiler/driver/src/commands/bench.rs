@@ -325,6 +325,7 @@ impl fmt::Display for Benched {
         if let Some(times) = self.times {
             row("median", time(times.median), format!("of {} runs", grouped(times.runs as u128)));
             row("p99", time(times.p99), String::new());
+            row("least", time(times.least), String::new());
         }
         if let Some(instructions) = self.instructions {
             row("instructions", grouped(instructions), String::new());
