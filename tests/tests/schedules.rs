@@ -69,14 +69,12 @@ fn run_stage(stage: &Stage, known: &[(Source, Tensor, bool)], target: &Target) -
 }
 
 fn described(known: &[(Source, Tensor, bool)]) -> Vec<Operand> {
-    let operand = |(source, tensor, constant): &(Source, Tensor, bool)| Operand {
-        source: *source,
-        dtype: tensor.ty.dtype,
-        view: View::contiguous(&tensor.ty.shape),
-        len: tensor.ty.elements(),
-        constant: *constant,
-    };
-    known.iter().map(operand).collect()
+    known.iter().map(|(source, tensor, constant)| operand(*source, &tensor.ty, *constant)).collect()
+}
+
+fn operand(source: Source, ty: &TensorType, constant: bool) -> Operand {
+    let view = View::contiguous(&ty.shape);
+    Operand { source, dtype: ty.dtype, view, len: ty.elements(), constant }
 }
 
 /// Interprets a kernel, in both its forms if it has two.
@@ -515,14 +513,8 @@ fn default_of(window: Window, types: &[TensorType], target: &Target) -> (Workloa
     let op = AnyOp::from(Conv { window, group: 1, layout: Layout::ChannelsLast });
     let results = op.infer(types).unwrap();
     let definition = op.meaning(types).definition(types, &results);
-    let operand = |(k, ty): (usize, &TensorType)| Operand {
-        source: Source::Operand(k),
-        dtype: ty.dtype,
-        view: View::contiguous(&ty.shape),
-        len: ty.elements(),
-        constant: k > 0,
-    };
-    let operands: Vec<Operand> = types.iter().enumerate().map(operand).collect();
+    let operands: Vec<Operand> =
+        types.iter().enumerate().map(|(k, ty)| operand(Source::Operand(k), ty, k > 0)).collect();
     let destination = Destination { view: View::contiguous(&results[0].shape), len: results[0].elements() };
     let stage = &definition.stages[0];
     let lowered = schedule::lower("test", stage, &operands, &destination, target);
