@@ -355,14 +355,15 @@ fn emit_everywhere(
     }
 }
 
-/// Loops for one block of a workload that is part of a larger nest, without memory of its own.
+/// Loops for one block of a workload that is part of a larger nest, without memory of its own. `flat` is its stage as it
+/// lies in the nest, where rows may be farther apart than a search has them.
 pub(crate) fn lower_part(
     part: Workload,
+    flat: &flat::Flat,
     target: &Target,
     records: &Records,
 ) -> Result<Kernel, math::Unsupported> {
-    let flat = part.flat();
-    let (schedule, chosen) = chosen(&part, &flat, target, records);
-    let kernel = by(&part.name, &flat, schedule, target)?;
+    let (schedule, chosen) = chosen(&part, flat, target, records);
+    let kernel = by(&part.name, flat, schedule, target)?;
     Ok(Kernel { chosen, workloads: vec![part], ..kernel })
 }

@@ -185,7 +185,8 @@ impl Rows<'_> {
         };
         let starts: Vec<Expr> = entered.iter().map(|block| block.start.clone()).collect();
         let (outer, place) = part.block_at(&starts);
-        let kernel = lower_part(part, self.target, self.records)?;
+        let flat = part.flat();
+        let kernel = lower_part(part, &flat, self.target, self.records)?;
         Ok(self.joined.add(number, kernel, &outer, &place))
     }
 

@@ -59,12 +59,15 @@ fn whole(definition: &Definition) -> Destination {
 
 /// Runs the chain through line buffers by the default schedules, and by others; gives the elements of each of them.
 fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
+    check_on(definition, operands, &Target::preset(on).unwrap())
+}
+
+fn check_on(definition: &Definition, operands: &[Tensor], target: &Target) -> Vec<usize> {
     let expected = evaluate(definition, &operands.iter().collect::<Vec<_>>()).remove(0);
     let described: Vec<Operand> =
         operands.iter().enumerate().map(|(k, tensor)| operand(k, &tensor.ty.shape)).collect();
-    let target = Target::preset(on).unwrap();
     let lowered = |records: &Records| {
-        line_buffer("chain", definition, 0, &described, &whole(definition), &target, records).unwrap()
+        line_buffer("chain", definition, 0, &described, &whole(definition), target, records).unwrap()
     };
     let kernel = lowered(&Records::NONE);
     assert_eq!((&kernel.chosen, kernel.workloads.len()), (&Chosen::Default, definition.stages.len()));
@@ -72,10 +75,10 @@ fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
     for _ in 0..4 {
         let mut records = Records::default();
         for part in &kernel.workloads {
-            let point = Space::new(part, &target).sample(&mut random);
-            assert_eq!(rows_alone(part, &lower_by(part, &point, &target).unwrap(), operands), {
-                let default = Space::new(part, &target).default_schedule().clone();
-                rows_alone(part, &lower_by(part, &default, &target).unwrap(), operands)
+            let point = Space::new(part, target).sample(&mut random);
+            assert_eq!(rows_alone(part, &lower_by(part, &point, target).unwrap(), operands), {
+                let default = Space::new(part, target).default_schedule().clone();
+                rows_alone(part, &lower_by(part, &default, target).unwrap(), operands)
             });
             records.insert(part.key(), point);
         }
@@ -88,9 +91,21 @@ fn check(definition: &Definition, operands: &[Tensor], on: &str) -> Vec<usize> {
                 .zip(&other.stages)
                 .all(|(part, by)| records.schedule(&part.key()) == Some(by))
         );
-        assert_eq!(interpreted(&other, operands).to_f64s(), expected.to_f64s(), "on {on}:\n{}", other.nest);
+        assert_eq!(
+            interpreted(&other, operands).to_f64s(),
+            expected.to_f64s(),
+            "on {}:\n{}",
+            target.name,
+            other.nest
+        );
     }
-    assert_eq!(interpreted(&kernel, operands).to_f64s(), expected.to_f64s(), "on {on}:\n{}", kernel.nest);
+    assert_eq!(
+        interpreted(&kernel, operands).to_f64s(),
+        expected.to_f64s(),
+        "on {}:\n{}",
+        target.name,
+        kernel.nest
+    );
     let rings = kernel.nest.buffers.iter().filter(|buffer| buffer.access == Access::Scratch);
     rings.map(|ring| ring.len).collect()
 }
@@ -170,6 +185,25 @@ fn an_inverted_bottleneck_in_one_nest() {
         let mut rings = check(&Definition::of(stages), &operands, on);
         rings.sort_unstable();
         assert_eq!(rings, [WIDTH * channels, 3 * WIDTH * channels]);
+    }
+}
+
+/// A ring that is larger than the first cache has room between its rows, where the processor fetches ahead; searches know
+/// nothing of it, and what they find is taken.
+#[test]
+fn rows_of_large_rings_lie_apart() {
+    let (height, inputs, channels) = (8, 5, 24);
+    let first = pointwise(Source::Operand(0), 1, [height, WIDTH, inputs], channels);
+    let second = depthwise(Source::Stage(0), 2, height, 1, channels);
+    let operands = images(&[&[height, WIDTH, inputs], &[inputs, channels], &[3, 3, channels]]);
+    let definition = Definition::of(vec![first, second]);
+    let row = WIDTH * channels;
+    for (name, small, apart) in [("x86-64-v3", true, 256), ("x86-64-v3", false, 0), ("cortex-a53", true, 0)] {
+        let mut target = Target::preset(name).unwrap();
+        if small {
+            target.caches[0].bytes = 2 * row * size_of::<f32>();
+        }
+        assert_eq!(check_on(&definition, &operands, &target), [3 * (row + apart)], "{name} {small}");
     }
 }
 
