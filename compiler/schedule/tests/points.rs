@@ -424,6 +424,16 @@ fn the_outermost_loop_of_a_product_keeps_threads_occupied_all_the_time() {
     assert_eq!(schedule(128).order.first(), Some(&Loop::Axis(1)), "{:?}", schedule(128));
 }
 
+/// Where constants stay near, rows are used up one after the other, but for few rows, which stay near as well, where the
+/// processor fetches ahead.
+#[test]
+fn few_rows_wait_for_the_next_vectors() {
+    for (name, rows, outermost) in [("x86-64-v3", 56, 1), ("x86-64-v3", 4096, 0), ("cortex-a53", 56, 0)] {
+        let schedule = default_product(rows, 144, 24, &Target::preset(name).unwrap());
+        assert_eq!(schedule.order.first(), Some(&Loop::Axis(outermost)), "{name} {rows} {schedule:?}");
+    }
+}
+
 /// A product of constants with `rows` of `depth` numbers.
 fn product(rows: usize, columns: usize, depth: usize) -> Workload {
     let body = read(0, &[axis(0), axis(2)]) * read(1, &[axis(2), axis(1)]);
