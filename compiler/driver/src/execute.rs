@@ -47,10 +47,7 @@ pub struct Loaded {
 
 /// A function of a loaded library that takes what `<name>_run` takes, or `<name>_run_threads`.
 #[derive(Clone, Copy)]
-pub enum Entry {
-    Alone(native::Run),
-    OnThreads(native::RunThreads),
-}
+pub struct Entry(native::Entry);
 
 impl Loaded {
     /// `object` was compiled for exactly this machine, as `metadata` says.
@@ -87,30 +84,21 @@ impl Loaded {
 
     /// `<name>_run`, or `<name>_step<k>` of an object that was made with steps; the one on threads where there are some.
     pub fn entry(&self, suffix: &str) -> Result<Entry, Diagnostic> {
-        let (name, library) = (format!("{}_{suffix}", self.name), &self.library);
+        let name = format!("{}_{suffix}", self.name);
         // SAFETY: these functions of generated objects are of these types; an entry is entered through this library.
-        let function = unsafe {
-            match self.pool {
-                None => library.function(&name).map(Entry::Alone),
-                Some(_) => library.function_on_threads(&format!("{name}_threads")).map(Entry::OnThreads),
-            }
-        };
-        function.map_err(|error| not_run(&self.name, &error))
+        let function = unsafe { self.library.entry(&name, self.pool.is_some()) };
+        function.map(Entry).map_err(|error| not_run(&self.name, &error))
     }
 
     /// Runs a function of this library's own.
-    pub fn enter(&mut self, entry: Entry) -> Result<(), Diagnostic> {
+    pub fn enter(&mut self, Entry(entry): Entry) -> Result<(), Diagnostic> {
         let (from, into) = (self.from.as_ptr(), self.into.as_ptr());
+        let hook = self.pool.as_mut().map(native::Pool::hook);
         let arena = self.arena.bytes_mut().as_mut_ptr();
         // SAFETY: compiler and description are of one making; every buffer has the size that the function takes it to
-        // have and the largest alignment that generated code asks for, and lives as long as `self`, as the pool does.
-        let status = unsafe {
-            match (entry, &mut self.pool) {
-                (Entry::Alone(function), _) => function(from, into, arena),
-                (Entry::OnThreads(function), Some(pool)) => function(from, into, arena, &pool.hook()),
-                (Entry::OnThreads(_), None) => return Err(Diagnostic::bug("an entry of another library")),
-            }
-        };
+        // have and the largest alignment that generated code asks for, and lives as long as `self`, as the pool does, if
+        // there is one; without one no entry is on threads.
+        let status = unsafe { entry.enter(from, into, arena, hook.as_ref()) };
         done(status)
     }
 }

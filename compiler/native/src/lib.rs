@@ -65,6 +65,37 @@ pub struct Threads {
     pub pool: *mut c_void,
 }
 
+/// A function of a library that makes a run, or a step of one: on one thread, or with its loops on several.
+#[derive(Clone, Copy)]
+pub enum Entry {
+    Alone(Run),
+    OnThreads(RunThreads),
+}
+
+impl Entry {
+    /// Calls it; 0 is success.
+    ///
+    /// # Safety
+    /// As for [`Library::run`] and [`Library::run_threads`], whose library must still be there; a function on threads must
+    /// be given some.
+    pub unsafe fn enter(
+        self,
+        inputs: *const *const u8,
+        outputs: *const *mut u8,
+        arena: *mut u8,
+        threads: Option<&Threads>,
+    ) -> i32 {
+        let threads = threads.map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: the caller vouches for the library, the memory and the threads.
+        unsafe {
+            match self {
+                Entry::Alone(run) => run(inputs, outputs, arena),
+                Entry::OnThreads(run) => run(inputs, outputs, arena, threads),
+            }
+        }
+    }
+}
+
 /// A part of a parallel loop: iterations `first..last`.
 pub type Body = unsafe extern "C" fn(context: *mut c_void, first: i32, last: i32);
 
@@ -112,11 +143,25 @@ impl Library {
         Ok(unsafe { std::mem::transmute::<*const u8, Run>(address) })
     }
 
+    /// `<name>_run` or `<name>_step<k>`; the one on `threads` if they are wanted and the library has it.
+    ///
+    /// # Safety
+    /// As for [`Library::function`].
+    pub unsafe fn entry(&self, name: &str, threads: bool) -> Result<Entry, LoadError> {
+        // SAFETY: the caller vouches for the signatures.
+        unsafe {
+            match self.function_on_threads(&format!("{name}_threads")) {
+                Ok(run) if threads => Ok(Entry::OnThreads(run)),
+                _ => self.function(name).map(Entry::Alone),
+            }
+        }
+    }
+
     /// A function of the type of `<name>_run_threads`, to be called often.
     ///
     /// # Safety
     /// As for [`Library::function`].
-    pub unsafe fn function_on_threads(&self, name: &str) -> Result<RunThreads, LoadError> {
+    unsafe fn function_on_threads(&self, name: &str) -> Result<RunThreads, LoadError> {
         let address = self.symbol(name)?;
         // SAFETY: the caller vouches for the signature.
         Ok(unsafe { std::mem::transmute::<*const u8, RunThreads>(address) })

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use ir::Tensor;
-use native::{Library, Pool, Threads};
+use native::{Entry, Library, Pool, Threads};
 use targets::Target;
 
 use crate::program::{NAME, Program};
@@ -36,14 +36,8 @@ const _: () = assert!(LINE.is_multiple_of(codegen::ALIGN));
 struct Loaded {
     // What `run` is a part of.
     _library: Library,
-    run: Run,
+    run: Entry,
     samples: Vec<f64>,
-}
-
-/// A program's function: of one whose loops are worth threads, that which takes them.
-enum Run {
-    Alone(native::Run),
-    OnThreads(native::RunThreads),
 }
 
 /// Memory that every program of a trial can run in, and the threads that they may use.
@@ -109,15 +103,9 @@ impl Memory {
 impl Loaded {
     fn new(program: &Program) -> Result<Loaded, String> {
         let library = Library::load(&program.object.bytes).map_err(|error| error.to_string())?;
-        let name = format!("{NAME}_run");
         // SAFETY: objects of this compiler have these functions of these types, and the library is kept beside them.
-        let run = unsafe {
-            match library.function_on_threads(&format!("{name}_threads")) {
-                Ok(run) => Ok(Run::OnThreads(run)),
-                Err(_) => library.function(&name).map(Run::Alone),
-            }
-        };
-        let run = run.map_err(|error| error.to_string())?;
+        let run =
+            unsafe { library.entry(&format!("{NAME}_run"), true) }.map_err(|error| error.to_string())?;
         Ok(Loaded { _library: library, run, samples: Vec::new() })
     }
 
@@ -132,12 +120,7 @@ impl Loaded {
         // SAFETY: the object is of this compiler, for a machine like this one (else it was asked for in vain, and ends
         // this process alone); every buffer has the size and alignment that the program was made for, and the pool is
         // kept by whoever has the memory.
-        let status = unsafe {
-            match self.run {
-                Run::Alone(run) => run(inputs, outputs, arena),
-                Run::OnThreads(run) => run(inputs, outputs, arena, &memory.hook),
-            }
-        };
+        let status = unsafe { self.run.enter(inputs, outputs, arena, Some(&memory.hook)) };
         let taken = start.elapsed();
         if status == 0 { Ok(taken.as_nanos() as f64) } else { Err(format!("it returned {status}")) }
     }
